@@ -1,0 +1,133 @@
+"""What the subcommands share: errors as one sentence, progress on stderr, options that several commands take."""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from celebgen_cli.errors import CelebgenError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DEBUG = False  # set by `celebgen --debug`
+
+Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; default: the best there is.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16 (CUDA only).")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+Preset = Annotated[str, typer.Option(help="Size: tiny (32 px, for tests), small64 or base128.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; default: what suits the preset.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
+LearningRate = Annotated[float | None, typer.Option(min=0.0, help="Peak learning rate.")]
+TrainSeed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
+CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
+SampleEvery = Annotated[int, typer.Option(min=1, help="Steps between sample grids in RUN/samples.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")]
+InitFrom = Annotated[
+    Path | None, typer.Option("--init-from", help="Start from the weights of this model or run, not from noise.")
+]
+Valid = Annotated[
+    Path | None,
+    typer.Option(help="Prepared dataset whose valid split is held out; default: DATASET's own, else every 50th image."),
+]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder.")]
+
+
+def say(sentence: str) -> None:
+    """One line to stderr; stdout carries results only."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def guard_all(app: typer.Typer) -> None:
+    """Turn the errors of every command of `app` into one sentence and an exit code."""
+    for command in app.registered_commands:
+        assert command.callback is not None
+        command.callback = guard(command.callback)
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        guard_all(group.typer_instance)
+
+
+def guard(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Exit 1 on errors, 2 on wrong usage, 130 on Ctrl-C, silently 0 when the reader of stdout has gone."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            result = function(*args, **kwargs)
+            sys.stdout.flush()
+            return result
+        except CelebgenError as error:
+            if DEBUG:
+                raise
+            say(f"error: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+            raise typer.Exit(0) from None
+        except (OSError, MemoryError) as error:
+            if DEBUG:
+                raise
+            say(f"error: {error}; add --debug before the subcommand to see where it happened")
+            raise typer.Exit(1) from None
+
+    return run
+
+
+@functools.cache
+def stderr() -> "Console":
+    """A Rich console on stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextlib.contextmanager
+def progress(description: str, total: int | None = None, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """A bar with rate and time left on stderr; silent when that is no terminal.
+
+    Yields a function `update(done, total=None, text="")`.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = stderr()
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[text]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(description, total=total, text="")
+
+        def update(done: int, total: int | None = None, text: str = "") -> None:
+            if total is not None:
+                bar.update(task, total=total)
+            bar.update(task, completed=done, text=text)
+
+        yield update
+
+
+@contextlib.contextmanager
+def training_progress(description: str, quiet: bool) -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """A reporter for the training engine: the bar, the loss and the rate."""
+    with progress(description, quiet=quiet) as update:
+
+        def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+            rate = metrics.get("images_per_second", 0.0)
+            update(step, steps, f"loss {metrics['loss']:.4f}  {rate:.0f} images/s" if "loss" in metrics else "")
+
+        yield report

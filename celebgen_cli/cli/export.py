@@ -1,0 +1,31 @@
+"""`celebgen export`: a finished run as one model folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from celebgen_cli.cli import common
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A train-diffusion run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
+    name: Annotated[str | None, typer.Option(help="The model's name; default: the folder's.")] = None,
+    storage: Annotated[str, typer.Option(help="int8 (a scale per channel), fp16 or fp32.")] = "int8",
+    steps: Annotated[int | None, typer.Option(min=1, help="Default sampling steps to record.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0.0, help="Default guidance to record.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Default sampler to record.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a model that is there.")] = False,
+) -> None:
+    """Write everything that a run was trained with, and its EMA weights, as one model folder; prints the folder.
+
+    Example: celebgen export runs/unet -o models/faces
+    """
+    from celebgen_cli.training.exporting import export_run
+
+    defaults = {"steps": steps, "guidance": guidance, "sampler": sampler}
+    export_run(
+        run, output, name=name, storage=storage, defaults={k: v for k, v in defaults.items() if v is not None}, force=force
+    )
+    print(output)

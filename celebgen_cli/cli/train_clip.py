@@ -1,0 +1,48 @@
+"""`celebgen train-clip`: the compact CLIP, trained on pictures and captions of their attributes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from celebgen_cli.cli import common
+
+
+def train_clip(
+    dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
+    output: common.RunFolder,
+    preset: common.Preset = "base128",
+    steps: common.Steps = None,
+    batch_size: common.BatchSize = None,
+    learning_rate: common.LearningRate = None,
+    contrast: Annotated[
+        str, typer.Option(help="sigmoid (many positives), or softmax: plain ClipLoss, the baseline.")
+    ] = "sigmoid",
+    valid: common.Valid = None,
+    init_from: common.InitFrom = None,
+    resume: common.Resume = False,
+    seed: common.TrainSeed = 0,
+    precision: common.Precision = "auto",
+    device: common.Device = None,
+    checkpoint_every: common.CheckpointEvery = 500,
+    quiet: common.Quiet = False,
+) -> None:
+    """Train the compact CLIP whose text tower conditions the CVAE and the denoiser.
+
+    Prints RUN when done, and on stderr how well attributes are read from held-out phrasings and how well captions
+    find pictures. Example: celebgen train-clip data/celeba -o runs/clip --steps 2000
+    """
+    from celebgen_cli.training import recipes
+
+    with common.training_progress("train-clip", quiet) as report:
+        figures = recipes.train_clip(
+            dataset, output, preset=preset, contrast=contrast, valid=valid, init_from=init_from, resume=resume,
+            device=device, report=report, warn=common.say,
+            overrides={
+                "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
+                "precision": precision, "checkpoint_every": checkpoint_every,
+            },
+        )  # fmt: skip
+    if not quiet:
+        common.say("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+    print(output)

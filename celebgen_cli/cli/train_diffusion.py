@@ -1,0 +1,51 @@
+"""`celebgen train-diffusion`: the denoiser on the whitened latent."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from celebgen_cli.cli import common
+
+
+def train_diffusion(
+    dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
+    output: common.RunFolder,
+    vae: Annotated[Path, typer.Option(help="CVAE and text encoder: a train-vae run or a model.")],
+    init: Annotated[
+        str, typer.Option(help="prior: denoising starts from p(z|c); noise: the baseline, noise a channel.")
+    ] = "prior",
+    preset: common.Preset = "base128",
+    steps: common.Steps = None,
+    batch_size: common.BatchSize = None,
+    learning_rate: common.LearningRate = None,
+    valid: common.Valid = None,
+    init_from: common.InitFrom = None,
+    resume: common.Resume = False,
+    seed: common.TrainSeed = 0,
+    precision: common.Precision = "auto",
+    device: common.Device = None,
+    checkpoint_every: common.CheckpointEvery = 500,
+    sample_every: common.SampleEvery = 500,
+    quiet: common.Quiet = False,
+) -> None:
+    """Train the denoiser on the latents of a trained CVAE, whitened by its prior.
+
+    Example: celebgen train-diffusion data/celeba -o runs/unet --vae runs/vae
+    """
+    from celebgen_cli.training import recipes
+
+    with common.progress("encode latents", quiet=quiet) as encoded:
+        run = recipes.prepare_diffusion(
+            dataset, output, vae=vae, init=init, preset=preset, valid=valid, init_from=init_from, resume=resume,
+            device=device, warn=common.say, progress=encoded,
+            overrides={
+                "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
+                "precision": precision, "checkpoint_every": checkpoint_every, "sample_every": sample_every,
+            },
+        )  # fmt: skip
+    with common.training_progress("train-diffusion", quiet) as report:
+        figures = run(report)
+    if not quiet:
+        common.say("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+    print(output)

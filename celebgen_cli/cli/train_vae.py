@@ -1,0 +1,62 @@
+"""`celebgen train-vae`: the CVAE, then its prior refitted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from celebgen_cli.cli import common
+
+
+def train_vae(
+    dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
+    output: common.RunFolder,
+    text: Annotated[
+        str, typer.Option(help="Text encoder: a train-clip run, a model, open_clip:NAME/TAG or local-dir:PATH.")
+    ],
+    preset: common.Preset = "base128",
+    steps: common.Steps = None,
+    batch_size: common.BatchSize = None,
+    learning_rate: common.LearningRate = None,
+    prior_steps: Annotated[
+        int | None, typer.Option(min=0, help="Steps of the prior's refit on the finished latents.")
+    ] = None,
+    perceptual: Annotated[str, typer.Option(help="lpips or none.")] = "lpips",
+    perceptual_weights: Annotated[
+        Path | None, typer.Option(help="Folder with AlexNet's LPIPS weights; default: torchvision's, downloaded.")
+    ] = None,
+    valid: common.Valid = None,
+    init_from: common.InitFrom = None,
+    resume: common.Resume = False,
+    seed: common.TrainSeed = 0,
+    precision: common.Precision = "auto",
+    device: common.Device = None,
+    checkpoint_every: common.CheckpointEvery = 500,
+    sample_every: common.SampleEvery = 500,
+    quiet: common.Quiet = False,
+) -> None:
+    """Train the conditional VAE, encode the dataset with it, and refit the prior p(z|c) on the latents.
+
+    Example: celebgen train-vae data/celeba -o runs/vae --text runs/clip
+    """
+    from celebgen_cli.training import recipes
+
+    overrides = {
+        "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
+        "precision": precision, "checkpoint_every": checkpoint_every, "sample_every": sample_every,
+    }  # fmt: skip
+    with common.training_progress("train-vae", quiet) as report:
+        recipes.train_vae(
+            dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
+            valid=valid, init_from=init_from, resume=resume, device=device, report=report, warn=common.say,
+            overrides=overrides,
+        )  # fmt: skip
+    with common.progress("encode latents", quiet=quiet) as encoded:
+        fit = recipes.prepare_prior(
+            dataset, output, valid=valid, steps=prior_steps, device=device, warn=common.say, progress=encoded
+        )
+    with common.training_progress("refit prior", quiet) as report:
+        figures = fit(report)
+    if not quiet and figures:
+        common.say("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+    print(output)

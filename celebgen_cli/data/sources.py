@@ -1,0 +1,185 @@
+"""Where images come from: folders at any depth and zip archives, which are read without unpacking."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from celebgen_cli.errors import CelebgenError, UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif"})
+"""File endings, lower case, that are taken for images."""
+
+RECODED_SUFFIXES = frozenset({".webp", ".avif"})
+"""Endings that CelebA itself never has: such a source was encoded again, with loss, by somebody."""
+
+MAX_BYTES = 64 * 2**20
+"""The largest image file that is read; an aligned CelebA image has about 8 KB."""
+
+MAX_PIXELS = 50_000_000
+"""The largest image, width times height, that is decoded."""
+
+
+class BadImage(Exception):
+    """One image cannot be used; the message is the reason, for the list of rejected files."""
+
+
+def list_images(source: Path) -> list[str]:
+    """Names of the images in a folder (any depth) or in a zip, with forward slashes, sorted.
+
+    Hidden files and the shadow files that macOS adds to archives (`__MACOSX`, `._name`) are left out.
+
+    Raises:
+        UsageError: the source does not exist, or is neither a folder nor a zip archive.
+        CelebgenError: the archive is damaged, or the source has no image.
+    """
+    source = Path(source)
+    if source.is_dir():
+        names = sorted(_walk(source))
+    elif source.is_file():
+        with open_archive(source) as archive:
+            names = sorted({info.filename for info in archive.infolist() if not info.is_dir()})
+        names = [name for name in names if not _hidden(name)]
+    else:
+        raise UsageError(f"the source {source} does not exist; name a folder of images or a zip archive")
+    names = [name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
+    if not names:
+        raise CelebgenError(f"{source} has no image in it ({', '.join(sorted(SUFFIXES))}); name another source")
+    return names
+
+
+def open_archive(source: Path, called: str | None = None) -> zipfile.ZipFile:
+    """Open a zip archive, with an error that tells a web page, another format and a cut archive apart.
+
+    Args:
+        source: the file.
+        called: what errors call it, its path if None.
+
+    Raises:
+        UsageError: the file is not a zip archive at all.
+        CelebgenError: it begins like one and is cut off or damaged, or it is a web page saved under this name.
+    """
+    called = called or str(source)
+    try:
+        return zipfile.ZipFile(source)
+    except zipfile.BadZipFile as error:
+        with Path(source).open("rb") as file:
+            head = file.read(512)
+        if head.startswith(b"PK"):
+            raise CelebgenError(f"the archive {called} is cut off or damaged ({error}); get it again") from error
+        if looks_like_html(head):
+            raise CelebgenError(f"{called} is a web page, not an archive: the download failed; get it again") from error
+        raise UsageError(f"{called} is neither a folder nor a zip archive") from error
+    except OSError as error:
+        raise CelebgenError(f"the archive {called} cannot be read: {error.strerror or error}") from error
+
+
+def looks_like_html(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is a web page (a quota notice, a login form)."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml version")) or b"<html" in text[:512]
+
+
+class SourceReader:
+    """Reads files out of several sources and keeps the archives open; one reader a process.
+
+    Args:
+        sources: folders and zip archives; files are named by (index of the source, name in it).
+    """
+
+    def __init__(self, sources: list[Path]) -> None:
+        self.sources = [Path(source) for source in sources]
+        self._archives: dict[int, zipfile.ZipFile] = {}
+
+    def read(self, source: int, name: str) -> bytes:
+        """The content of one file.
+
+        Raises:
+            BadImage: it is missing, too large, encrypted, damaged or unreadable.
+        """
+        path = self.sources[source]
+        try:
+            if path.is_dir():
+                file = path / name
+                size = file.stat().st_size
+                if size > MAX_BYTES:
+                    raise BadImage(f"the file has {size} bytes, more than {MAX_BYTES}")
+                return file.read_bytes()
+            archive = self._archives.get(source)
+            if archive is None:
+                archive = self._archives[source] = zipfile.ZipFile(path)
+            with archive.open(name) as member:
+                data = member.read(MAX_BYTES + 1)
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, KeyError, EOFError) as error:
+            raise BadImage(f"cannot be read: {error}") from error
+        if len(data) > MAX_BYTES:  # what the archive says of the size is not trusted
+            raise BadImage(f"the file has more than {MAX_BYTES} bytes")
+        return data
+
+    def close(self) -> None:
+        """Close the archives."""
+        for archive in self._archives.values():
+            archive.close()
+        self._archives.clear()
+
+    def __enter__(self) -> SourceReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def decode_rgb(data: bytes) -> Image.Image:
+    """Decode JPEG, PNG, WebP or AVIF to an upright RGB image.
+
+    The EXIF rotation is applied, grayscale and CMYK are converted, transparency is laid on white.
+
+    Raises:
+        BadImage: not an image, truncated, damaged, or of more than `MAX_PIXELS` pixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not data:
+        raise BadImage("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "AVIF")) as file:
+            if file.width * file.height > MAX_PIXELS:  # before any pixel is decoded
+                raise BadImage(f"the image has {file.width}x{file.height} pixels, more than {MAX_PIXELS}")
+            file.load()
+            image: Image.Image = file
+            if image.getexif().get(0x0112, 1) != 1:
+                image = ImageOps.exif_transpose(image)
+            if image.mode == "RGB":
+                return image
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                return Image.alpha_composite(white, image).convert("RGB")
+            return image.convert("RGB")
+    except UnidentifiedImageError as error:
+        raise BadImage("not a JPEG, PNG, WebP or AVIF image") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage(f"the image is too large: {error}") from error
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, TypeError) as error:
+        raise BadImage(f"cannot be decoded: {error}") from error
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        for name in files:
+            if not _hidden(name):
+                yield (Path(place) / name).relative_to(folder).as_posix()
+
+
+def _hidden(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in parts)

@@ -1,0 +1,58 @@
+"""Which device, and which precision on it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from celebgen_cli.errors import UsageError
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The named device (cuda, cuda:1, mps, cpu), or the best there is.
+
+    Raises:
+        UsageError: the device does not exist here.
+    """
+    if name is None or name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UsageError(f"there is no device '{name}' here; use cuda, mps or cpu") from error
+    return device
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # matrix units make bf16 several times faster than fp32; without them a CPU emulates it and is slower
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return device.type == "cpu" and bool(supported and supported())
+
+
+def autocast(
+    device: torch.device, precision: str = "auto"
+) -> tuple[Callable[[], AbstractContextManager[None]], bool]:
+    """A context of mixed precision, made anew at each call, and whether gradients need scaling (fp16 only).
+
+    `auto` is bf16 where the hardware has matrix units for it, fp16 on other CUDA devices, else fp32.
+
+    Raises:
+        UsageError: the precision is unknown, or fp16 is asked for away from CUDA.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"there is no precision '{precision}'; choose one of {', '.join(PRECISIONS)}")
+    if precision == "auto":
+        precision = "bf16" if _has_fast_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
+    if precision == "fp16" and device.type != "cuda":
+        raise UsageError(f"fp16 needs a CUDA device; on {device.type} use bf16 or fp32")
+    if precision == "fp32":
+        return nullcontext, False
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return (lambda: torch.autocast(device.type, dtype)), precision == "fp16"

@@ -1,0 +1,163 @@
+"""The model folder: model.json and one safetensors file a network. docs/formats.md describes it.
+
+    MODEL/model.json                 what the networks are, how to sample from them, where they come from
+    MODEL/text_encoder.safetensors   only with the compact text encoder
+    MODEL/cvae.safetensors, MODEL/unet.safetensors
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.files import atomic_write_json, read_json, sha256_file
+from celebgen_cli.models.cvae import CVAE, CVAEConfig
+from celebgen_cli.models.quantize import pack, unpack
+from celebgen_cli.models.text_encoder import TextEncoder, _tuples, build_text
+from celebgen_cli.models.unet import UNet, UNetConfig
+
+FORMAT = "celebgen-model"
+FORMAT_VERSION = 1
+FILES = {"text": "text_encoder.safetensors", "cvae": "cvae.safetensors", "unet": "unet.safetensors"}
+
+_Config = TypeVar("_Config", CVAEConfig, UNetConfig)
+
+
+@dataclass
+class Components:
+    """Networks that belong together; any may be absent. `info` is the rest of model.json."""
+
+    text: TextEncoder | None = None
+    cvae: CVAE | None = None
+    unet: UNet | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def save_model(components: Components, folder: Path, storage: str = "fp32", force: bool = False) -> None:
+    """Write a model folder, whole or not at all. `storage` is int8, fp16 or fp32.
+
+    Raises:
+        UsageError: the folder exists and `force` is off.
+        CelebgenError: the disk is full or the place cannot be written.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not force:
+        raise UsageError(f"{folder} is not empty; choose another folder, or add --force to replace it")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary.chmod(0o755)
+    except OSError as error:
+        raise CelebgenError(f"cannot write {folder}: {error.strerror}; choose another place") from error
+    try:
+        networks: dict[str, Any] = {}
+        if components.text is not None:
+            networks["text"] = components.text.description()
+        if components.cvae is not None:
+            networks["cvae"] = asdict(components.cvae.config)
+        if components.unet is not None:
+            networks["unet"] = asdict(components.unet.config)
+        digests = {}
+        for name, module in (("text", components.text), ("cvae", components.cvae), ("unet", components.unet)):
+            if module is None or networks[name].get("kind") == "open_clip":
+                continue
+            save_file(pack(module.state_dict(), storage), temporary / FILES[name])
+            digests[FILES[name]] = sha256_file(temporary / FILES[name])
+        for path in folder.iterdir() if folder.is_dir() else ():  # a model card written by hand stays
+            if path.name not in {*FILES.values(), "model.json"}:
+                shutil.copy2(path, temporary / path.name)
+        atomic_write_json(
+            temporary / "model.json",
+            {"format": FORMAT, "format_version": FORMAT_VERSION, **components.info, "storage": storage,
+             "networks": networks, "sha256": digests},
+        )  # fmt: skip
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        raise CelebgenError(f"cannot write {folder} ({error}); free some space or choose another place") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_model(folder: Path) -> bool:
+    """Whether this is a model folder (whole or not)."""
+    return (Path(folder) / "model.json").is_file()
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """model.json of a model folder.
+
+    Raises:
+        CelebgenError: there is no model here, or one of another format version.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CelebgenError(f"there is no model folder {folder}; check --model, or make one with `celebgen export`")
+    if not is_model(folder):
+        raise CelebgenError(f"{folder} is no model folder: it has no model.json; make one with `celebgen export`")
+    info = read_json(folder / "model.json")
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise CelebgenError(f"{folder / 'model.json'} does not describe a celebgen model; fetch or export it again")
+    if info.get("format_version") != FORMAT_VERSION:
+        raise CelebgenError(
+            f"{folder} has format version {info.get('format_version')}, and this celebgen reads {FORMAT_VERSION}; "
+            "install the celebgen that wrote it"
+        )
+    return info
+
+
+def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), verify: bool = False) -> Components:
+    """The networks `want` of a model folder, on the CPU, in evaluation mode.
+
+    Raises:
+        CelebgenError: a file is missing, truncated, altered (with `verify`) or does not fit its configuration.
+    """
+    folder, info = Path(folder), read_info(Path(folder))
+    networks = dict(info.get("networks", {}))
+    parts = Components(info={k: v for k, v in info.items() if k not in ("format", "format_version", "networks", "sha256")})
+    for name in want:
+        if name not in networks:
+            raise CelebgenError(f"{folder} has no {name} network; export a whole model, or choose another folder")
+        state = None
+        if not (name == "text" and networks[name].get("kind") == "open_clip"):
+            state = _read(folder / FILES[name], info.get("sha256", {}).get(FILES[name]) if verify else None)
+        try:
+            module: nn.Module
+            if name == "text":
+                parts.text = module = build_text(networks[name], state)
+            elif name == "cvae":
+                parts.cvae = module = CVAE(_config(CVAEConfig, networks[name]))
+                module.load_state_dict(state or {})
+            else:
+                parts.unet = module = UNet(_config(UNetConfig, networks[name]))
+                module.load_state_dict(state or {})
+        except (RuntimeError, TypeError, KeyError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise CelebgenError(
+                f"{folder / FILES[name]} does not fit the configuration in model.json ({first}); fetch or export it again"
+            ) from error
+        module.eval().requires_grad_(False)
+    return parts
+
+
+def _config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
+    return kind(**_tuples(dict(values)))
+
+
+def _read(path: Path, digest: str | None) -> dict[str, Tensor]:
+    try:
+        if digest is not None and sha256_file(path) != digest:
+            raise CelebgenError(f"{path} was altered since it was written; fetch or export the model again")
+        return unpack(load_file(path))
+    except FileNotFoundError as error:
+        raise CelebgenError(f"{path} is missing; fetch or export the model again") from error
+    except (OSError, SafetensorError, KeyError) as error:
+        raise CelebgenError(f"{path} is truncated or damaged ({error}); fetch or export the model again") from error

@@ -1,0 +1,210 @@
+"""Text encoders: prompts in, all tokens and the pooled vector out.
+
+`CompactText` is the text tower of our own small CLIP, readable without open_clip; `OpenClipText` wraps any model that
+open_clip knows. Both are frozen everywhere but in `train-clip`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from celebgen_cli.errors import CelebgenError
+from celebgen_cli.models.layers import TextFeatures
+from celebgen_cli.models.presets import CLIPConfig
+from celebgen_cli.models.tokenizer import END, START, VOCABULARY_SIZE, tokenizer
+
+UNKNOWN = 49405  # the id that stands for words never seen: the rarest merge of the vocabulary, trained as a blank
+
+
+class TextEncoder(nn.Module):
+    """Common face: `width` of a token, `pooled_width`, `source` (which encoder this is) and `forward(prompts)`."""
+
+    width: int
+    pooled_width: int
+    source: str
+
+    def forward(self, prompts: Sequence[str]) -> TextFeatures:
+        raise NotImplementedError
+
+    def description(self) -> dict[str, Any]:
+        """What model.json says of this encoder: enough to build it again."""
+        raise NotImplementedError
+
+
+def _mask(ids: Tensor) -> Tensor:
+    """bool [B, L]: True up to and with the end-of-text token, which has the highest id."""
+    return torch.arange(ids.shape[1], device=ids.device)[None] <= ids.argmax(dim=1)[:, None]
+
+
+class CompactText(TextEncoder):
+    """The text tower of a compact CLIP: pre-norm causal transformer (Radford et al. 2021, section 2.4).
+
+    Its parameters have the names and shapes of open_clip's `TextTransformer`, but for the token table, of which only
+    the rows that training touched are kept (`ids` [K] and K + 1 rows, the last one for every other word).
+    """
+
+    ids: Tensor
+    _row_of: Tensor
+
+    def __init__(self, config: CLIPConfig, ids: Iterable[int]) -> None:
+        super().__init__()
+        self.config = config
+        self.width, self.pooled_width, self.source = config.width, config.embed_dim, "compact"
+        ids = sorted(set(ids))
+        self.register_buffer("ids", torch.tensor(ids, dtype=torch.int32))
+        row_of = torch.full((VOCABULARY_SIZE,), len(ids))
+        row_of[torch.tensor(ids)] = torch.arange(len(ids))
+        self.register_buffer("_row_of", row_of, persistent=False)
+        self.token_embedding = nn.Embedding(len(ids) + 1, config.width)
+        self.positional_embedding = nn.Parameter(torch.zeros(config.context_length, config.width))
+        self.blocks = nn.ModuleList(_Block(config.width, config.heads) for _ in range(config.layers))
+        self.ln_final = nn.LayerNorm(config.width)
+        self.text_projection = nn.Parameter(torch.zeros(config.width, config.embed_dim))
+
+    @property
+    def device(self) -> torch.device:
+        return self.ln_final.weight.device
+
+    def forward(self, prompts: Sequence[str]) -> TextFeatures:
+        ids = tokenizer()(prompts, self.config.context_length)
+        ids = ids[:, : int(ids.argmax(dim=1).max()) + 1].to(self.device)  # causal: what follows the end changes nothing
+        x = self.token_embedding(self._row_of[ids]) + self.positional_embedding[: ids.shape[1]]
+        for block in self.blocks:
+            x = block(x)
+        x = self.ln_final(x)
+        pooled = x[torch.arange(len(x), device=x.device), ids.argmax(dim=1)] @ self.text_projection
+        return TextFeatures(x, _mask(ids), pooled)
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """The words of a prompt that hold a token which training never touched, in order."""
+        known = set(self.ids.tolist())
+        words = prompt.replace(",", " ").split()
+        return [word for word in words if not known.issuperset(tokenizer().encode(word))]
+
+    def description(self) -> dict[str, Any]:
+        return {"kind": "compact", "config": asdict(self.config), "rows": len(self.ids)}
+
+    def to_open_clip(self) -> dict[str, Tensor]:
+        """The state dict of the same tower as open_clip's `TextTransformer`, with the whole token table."""
+        state = {k.replace("blocks.", "transformer.resblocks."): v for k, v in self.state_dict().items() if k != "ids"}
+        state["token_embedding.weight"] = self.token_embedding.weight.detach()[self._row_of]
+        return state
+
+    @classmethod
+    def from_open_clip(cls, state: dict[str, Tensor], config: CLIPConfig, ids: Iterable[int]) -> "CompactText":
+        """Take the text tower out of the state dict of an open_clip `TextTransformer`, keeping the rows of `ids`."""
+        model = cls(config, ids)
+        table = state["token_embedding.weight"]
+        rows = torch.cat([table[model.ids.long()], table[UNKNOWN : UNKNOWN + 1]])
+        own = {k.replace("transformer.resblocks.", "blocks."): v for k, v in state.items()}
+        model.load_state_dict(own | {"token_embedding.weight": rows, "ids": model.ids})
+        return model
+
+
+class _Block(nn.Module):
+    """One pre-norm block with causal self-attention; submodule names are open_clip's."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = _CausalAttention(width, heads)
+        self.mlp = nn.Sequential()
+        self.mlp.add_module("c_fc", nn.Linear(width, 4 * width))
+        self.mlp.add_module("gelu", nn.GELU())
+        self.mlp.add_module("c_proj", nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class _CausalAttention(nn.Module):
+    """Causal self-attention with the parameter names of torch's MultiheadAttention. x [B, L, width] -> same."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.zeros(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out_proj(y.transpose(1, 2).flatten(2))
+
+
+class OpenClipText(TextEncoder):
+    """The text tower of any open_clip model: `NAME/TAG` of its registry, or `local-dir:PATH`."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        import open_clip
+
+        name, _, tag = source.partition("/") if not source.startswith("local-dir:") else (source, "", "")
+        self.source = source
+        try:
+            model = open_clip.create_model(name, pretrained=tag or None, force_custom_text=True)
+            self._tokenize = open_clip.get_tokenizer(name)
+        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            raise CelebgenError(
+                f"open_clip cannot load the text encoder '{source}' ({str(error).splitlines()[0]}); "
+                "give NAME/TAG from open_clip.list_pretrained(), or local-dir:PATH"
+            ) from error
+        self.text = model.text  # type: ignore[attr-defined]
+        if not hasattr(self.text, "output_tokens"):
+            raise CelebgenError(f"the text tower of '{source}' cannot return its tokens; choose another open_clip model")
+        self.text.output_tokens = True
+        with torch.no_grad():
+            probe = self(["a face"])
+        self.width, self.pooled_width = probe.tokens.shape[-1], probe.pooled.shape[-1]
+
+    def forward(self, prompts: Sequence[str]) -> TextFeatures:
+        device = next(self.text.parameters()).device
+        ids = self._tokenize(list(prompts)).to(device)
+        pooled, tokens = self.text(ids)
+        mask = _mask(ids) if tokens.shape[1] == ids.shape[1] else torch.ones(tokens.shape[:2], dtype=torch.bool)
+        return TextFeatures(tokens, mask.to(device), pooled)
+
+    def description(self) -> dict[str, Any]:
+        return {"kind": "open_clip", "source": self.source}
+
+
+def trained_ids(words: Iterable[str]) -> list[int]:
+    """Token ids of a vocabulary, with punctuation and the special tokens: the table rows that training touches."""
+    ids = {START, END}
+    for text in [*words, *".,;:!?&()/'\"-", "'s"]:
+        ids.update(tokenizer().encode(text))
+    ids.discard(UNKNOWN)
+    return sorted(ids)
+
+
+def build_text(description: dict[str, Any], state: dict[str, Tensor] | None) -> TextEncoder:
+    """Build the encoder that `description()` described; `state` are the compact tower's weights."""
+    if description["kind"] == "open_clip":
+        return OpenClipText(description["source"])
+    if state is None or "ids" not in state:
+        raise CelebgenError("the weights of the compact text encoder are missing from the model folder")
+    encoder = CompactText(CLIPConfig(**_tuples(description["config"])), state["ids"].tolist())
+    encoder.load_state_dict(state)
+    return encoder
+
+
+def _tuples(config: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where the configurations have tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+
+
+def open_clip_source(text: str) -> str | None:
+    """The open_clip source that a `--text` argument names: `open_clip:NAME/TAG` or `local-dir:PATH`, else None."""
+    if text.startswith("open_clip:"):
+        return text.removeprefix("open_clip:")
+    if text.startswith("local-dir:"):
+        return "local-dir:" + str(Path(text.removeprefix("local-dir:")).expanduser())
+    return None

@@ -1,0 +1,109 @@
+"""The denoiser: a U-Net over the whitened latent, conditioned on time, text and the coordinates it works in.
+
+Input u_t [B, C, h, h] with (mean, log std) of the coordinates, so the same network serves the text's own prior, another
+caption's and the one without text. Output: v [B, C, h, h] (Salimans & Ho 2022, arXiv 2202.00512).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from celebgen_cli.models.layers import (
+    Gaussian,
+    ResBlock,
+    SpatialTransformer,
+    TextFeatures,
+    group_norm,
+    timestep_embedding,
+    zero_init,
+)
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """Sizes of the U-Net. The first width works at the latent's size, each further one at half of it."""
+
+    latent_channels: int = 8
+    widths: tuple[int, ...] = (128, 256)
+    blocks: int = 2  # residual blocks a resolution, on the way down and on the way up
+    attention_levels: tuple[int, ...] = (1,)  # levels whose blocks are each followed by attention
+    final_attention: bool = True  # one more attention behind the last block, at the latent's size
+    condition_width: int = 320
+    text_width: int = 256
+    pooled_width: int = 256
+    init: str = "prior"  # "prior": coordinates are the text's p(z|c); "noise": one mean and std a channel
+
+
+class UNet(nn.Module):
+    """Predicts v from u_t, t in 1..T, the text and the coordinates' Gaussian.
+
+    Buffers `channel_mean` and `channel_log_std` [C] are the coordinates of the `noise` variant.
+    """
+
+    channel_mean: Tensor
+    channel_log_std: Tensor
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths, condition, channels = config.widths, config.condition_width, config.latent_channels
+        self.register_buffer("channel_mean", torch.zeros(channels))
+        self.register_buffer("channel_log_std", torch.zeros(channels))
+        self.time = nn.Sequential(nn.Linear(widths[0], condition), nn.SiLU(), nn.Linear(condition, condition))
+        self.text = nn.Linear(config.pooled_width, condition)
+        self.stem = nn.Conv2d(3 * channels, widths[0], 3, padding=1)
+
+        def attention(level: int) -> nn.Module | None:
+            return SpatialTransformer(widths[level], config.text_width) if level in config.attention_levels else None
+
+        self.down, self.down_attention, self.downsample = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        before, skips = widths[0], [widths[0]]
+        for level, width in enumerate(widths):
+            self.downsample.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
+            for i in range(config.blocks):
+                self.down.append(ResBlock(before, width, condition))
+                self.down_attention.append(attention(level) if i == config.blocks - 1 else None)
+                before = width
+                skips.append(width)
+        self.mid = nn.ModuleList([ResBlock(before, before, condition), ResBlock(before, before, condition)])
+        self.mid_attention = SpatialTransformer(before, config.text_width)
+        self.up, self.up_attention = nn.ModuleList(), nn.ModuleList()
+        for level in reversed(range(len(widths))):
+            for _ in range(config.blocks):
+                self.up.append(ResBlock(before + skips.pop(), widths[level], condition))
+                self.up_attention.append(attention(level))
+                before = widths[level]
+        self.final_attention = SpatialTransformer(before, config.text_width) if config.final_attention else None
+        self.norm = group_norm(before + skips[-1])
+        self.head = zero_init(nn.Conv2d(before + skips[-1], channels, 3, padding=1))
+
+    def noise_coordinates(self, like: Gaussian) -> Gaussian:
+        """The `noise` variant's coordinates: one mean and log variance a channel, shaped like `like`."""
+        mean = self.channel_mean[None, :, None, None].expand_as(like.mean)
+        return Gaussian(mean, 2 * self.channel_log_std[None, :, None, None].expand_as(like.mean))
+
+    def forward(self, u: Tensor, t: Tensor, text: TextFeatures, coordinates: Gaussian) -> Tensor:
+        condition = self.time(timestep_embedding(t, self.config.widths[0])) + self.text(text.pooled)
+        h = stem = self.stem(torch.cat([u, coordinates.mean, coordinates.log_std], dim=1))
+        skips: list[Tensor] = []
+        for i, (block, attention) in enumerate(zip(self.down, self.down_attention, strict=True)):
+            if i % self.config.blocks == 0:
+                h = self.downsample[i // self.config.blocks](h)
+            h = block(h, condition)
+            if attention is not None:
+                h = attention(h, text)
+            skips.append(h)
+        h = self.mid[0](h, condition)
+        h = self.mid_attention(h, text)
+        h = self.mid[1](h, condition)
+        for i, (block, attention) in enumerate(zip(self.up, self.up_attention, strict=True)):
+            if i and i % self.config.blocks == 0:
+                h = F.interpolate(h, scale_factor=2, mode="nearest")
+            h = block(torch.cat([h, skips.pop()], dim=1), condition)
+            if attention is not None:
+                h = attention(h, text)
+        if self.final_attention is not None:
+            h = self.final_attention(h, text)
+        return self.head(F.silu(self.norm(torch.cat([h, stem], dim=1)))).float()

@@ -1,0 +1,144 @@
+"""Training the denoiser on the latent whitened by the CVAE's prior: v-prediction with the min-SNR weight.
+
+Whitening is a choice of coordinates. Guidance subtracts branches in the same coordinates, those of the positive prompt,
+so the network must know every text in every coordinates: rows without text, and some with it, are whitened by the prior
+of another row's caption or of no caption.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from celebgen_cli.diffusion.guidance import whiten
+from celebgen_cli.diffusion.objective import add_noise, diffusion_loss, velocity
+from celebgen_cli.diffusion.schedule import Schedule
+from celebgen_cli.images import save_grid
+from celebgen_cli.models.cvae import CVAE, to_uint8
+from celebgen_cli.models.layers import Gaussian
+from celebgen_cli.models.text_encoder import TextEncoder
+from celebgen_cli.models.unet import UNet, UNetConfig
+from celebgen_cli.pipeline import generate
+from celebgen_cli.training.batches import Examples, batch_rows, captions, chunks, numpy_generator, torch_generator
+from celebgen_cli.training.engine import Task
+from celebgen_cli.training.latents import Latents
+
+PREVIEW_PROMPTS = (
+    "man", "woman", "smiling", "eyeglasses", "blond hair", "black hair", "bald man", "beard",
+    "bangs", "wearing a hat", "old man", "young woman", "smiling woman blond hair", "serious man", "gray hair", "",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DiffusionLossConfig:
+    """Rates and weights of the denoiser's training."""
+
+    gamma: float = 5.0  # of the min-SNR weight (Hang et al. 2023, arXiv 2303.09556)
+    drop_text: float = 0.1  # rows without text: the other branch of guidance
+    foreign: float = 0.1  # rows with their text in coordinates that are not their own
+    empty: float = 0.5  # of the rows in foreign coordinates, the share whitened by the prior without text
+
+
+class DiffusionTask(Task):
+    """Trains the U-Net; see `celebgen_cli.training.engine.Task`."""
+
+    kind = "diffusion"
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        schedule: Schedule,
+        cvae: CVAE,
+        text: TextEncoder,
+        train: tuple[Examples, Latents],
+        held_out: tuple[Examples, Latents],
+        batch_size: int,
+        seed: int,
+        loss: DiffusionLossConfig | None = None,
+    ) -> None:
+        self.train, self.held_out, self.schedule, self.text = train, held_out, schedule, text
+        self.batch_size, self.seed, self.settings = batch_size, seed, loss or DiffusionLossConfig()
+        self.cvae = cvae.eval().requires_grad_(False)
+        torch.manual_seed(seed)
+        self.model = UNet(config)
+        mean, log_std = channel_statistics(train[1])
+        self.model.channel_mean.copy_(mean)
+        self.model.channel_log_std.copy_(log_std)
+        self.module: nn.Module = self.model
+
+    def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
+        return [list(self.model.parameters())]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.channel_mean.device
+
+    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        examples, latents = self.train
+        count = self.batch_size
+        rows = batch_rows(len(examples), count, step, self.seed)
+        rng = numpy_generator(self.seed, step, 0)
+        q = latents.posterior(rows, rng.random(count) < 0.5, self.device)
+        return self._loss(self.model, q, examples.attributes(rows), rng, torch_generator(self.seed, step, 1))
+
+    def _loss(
+        self, model: UNet, q: Gaussian, attributes: np.ndarray, rng: np.random.Generator, generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        settings, count = self.settings, len(attributes)
+        texts, _ = captions(attributes, rng)
+        own = np.arange(count)
+        drop = rng.random(count) < settings.drop_text
+        foreign = drop | (rng.random(count) < settings.foreign)
+        other = np.where(rng.random(count) < settings.empty, count, rng.integers(0, count, count))
+        with torch.no_grad():
+            features = self.text([*texts, ""])  # row `count` is the empty text
+            p = self.cvae.prior(features)
+
+            def pick(index: np.ndarray) -> Tensor:
+                return torch.from_numpy(index).to(self.device)
+
+            at = pick(np.where(foreign, other, own))
+            coordinates = Gaussian(p.mean[at], p.logvar[at])
+            if model.config.init == "noise":
+                coordinates = model.noise_coordinates(coordinates)
+
+            def noise() -> Tensor:
+                return torch.randn(q.mean.shape, generator=generator).to(self.device)
+
+            x0 = whiten(q.sample(noise()), coordinates.mean, coordinates.log_std)
+            t = torch.randint(1, self.schedule.timesteps + 1, (count,), generator=generator).to(self.device)
+            epsilon = noise()
+            x_t, target = add_noise(x0, epsilon, t, self.schedule), velocity(x0, epsilon, t, self.schedule)
+        predicted = model(x_t, t, features.select(pick(np.where(drop, count, own))), coordinates)
+        return diffusion_loss(predicted, target, t, self.schedule, settings.gamma), {}
+
+    def validate(self, ema: nn.Module) -> Mapping[str, float]:
+        """The loss on 1,024 held-out latents with noise and timesteps that are always the same."""
+        assert isinstance(ema, UNet)
+        examples, latents = self.held_out
+        total, count = 0.0, min(1024, len(examples))
+        for i, rows in enumerate(chunks(count, 128)):
+            q = latents.posterior(rows, np.zeros(len(rows), dtype=bool), self.device)
+            rng, generator = numpy_generator(self.seed, i, 90), torch_generator(self.seed, i, 91)
+            total += float(self._loss(ema, q, examples.attributes(rows), rng, generator)[0]) * len(rows)
+        return {"valid_loss": total / count, "score": total / count}
+
+    def preview(self, ema: nn.Module, path: Path) -> None:
+        """Two faces for each of sixteen prompts, always from the same seeds."""
+        assert isinstance(ema, UNet)
+        prompts = [prompt for prompt in PREVIEW_PROMPTS for _ in range(2)]
+        images = generate(
+            self.text, self.cvae, ema, self.schedule, prompts, [i % 2 for i in range(len(prompts))], steps=12, guidance=1.5
+        )
+        save_grid(to_uint8(images), path, columns=8, labels=[prompt or "(nothing)" for prompt in prompts])
+
+
+def channel_statistics(latents: Latents) -> tuple[Tensor, Tensor]:
+    """Mean and log standard deviation of z a channel [C], over at most 4,096 pictures."""
+    rows = np.arange(0, len(latents), max(1, len(latents) // 4096))
+    mean = latents.mean[0, rows].astype(np.float64)
+    variance = mean.var((0, 2, 3)) + np.exp(latents.logvar[0, rows].astype(np.float64)).mean((0, 2, 3))
+    return torch.from_numpy(mean.mean((0, 2, 3))).float(), torch.from_numpy(0.5 * np.log(variance)).float()

@@ -1,0 +1,77 @@
+"""Refitting the prior p(z|c) on cached latents once the CVAE is frozen, to the best held-out likelihood."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from celebgen_cli.models.cvae import Prior, cross_entropy
+from celebgen_cli.models.text_encoder import TextEncoder
+from celebgen_cli.training.batches import Examples, batch_rows, captions, chunks, numpy_generator
+from celebgen_cli.training.engine import Task
+from celebgen_cli.training.latents import Latents
+
+
+class PriorTask(Task):
+    """Fits the prior alone; see `celebgen_cli.training.engine.Task`."""
+
+    kind = "prior"
+
+    def __init__(
+        self,
+        prior: Prior,
+        train: tuple[Examples, Latents],
+        held_out: tuple[Examples, Latents],
+        text: TextEncoder,
+        batch_size: int,
+        seed: int,
+        drop_text: float = 0.1,
+    ) -> None:
+        self.module: nn.Module = prior
+        self.train, self.held_out, self.text = train, held_out, text
+        self.batch_size, self.seed, self.drop_text = batch_size, seed, drop_text
+
+    def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
+        return [list(self.module.parameters())]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        examples, latents = self.train
+        rows = batch_rows(len(examples), self.batch_size, step, self.seed)
+        rng = numpy_generator(self.seed, step, 0)
+        texts, _ = captions(examples.attributes(rows), rng)
+        texts = ["" if drop else text for text, drop in zip(texts, rng.random(len(texts)) < self.drop_text, strict=True)]
+        q = latents.posterior(rows, rng.random(len(rows)) < 0.5, self.device)
+        with torch.no_grad():
+            features = self.text(texts)
+        return cross_entropy(q, self.module(features)).mean(), {}
+
+    def validate(self, ema: nn.Module) -> Mapping[str, float]:
+        """Held-out nats a dimension with the text and without, and the variance of the whitened latent (must be near 1)."""
+        examples, latents = self.held_out
+        rng = numpy_generator(self.seed, 0, 90)
+        with_text, without, variance, count = 0.0, 0.0, [], min(2048, len(examples))
+        for rows in chunks(count, 128):
+            q = latents.posterior(rows, np.zeros(len(rows), dtype=bool), self.device)
+            texts, _ = captions(examples.attributes(rows), rng)
+            p = ema(self.text(texts))
+            with_text += float(cross_entropy(q, p).mean()) * len(rows)
+            without += float(cross_entropy(q, ema(self.text([""] * len(rows)))).mean()) * len(rows)
+            second = ((q.mean - p.mean) ** 2 + q.logvar.exp()) / p.logvar.exp()
+            variance.append(second.mean((0, 2, 3)).cpu() * len(rows))
+        per_channel = torch.stack(variance).sum(0) / count
+        return {
+            "valid_nll": with_text / count,
+            "valid_nll_without_text": without / count,
+            "whitened_variance_min": float(per_channel.min()),
+            "whitened_variance_max": float(per_channel.max()),
+            "score": with_text / count,
+        }
+
+    def preview(self, ema: nn.Module, path: Path) -> None:
+        """Nothing to draw: the CVAE's own preview shows what the prior draws."""

@@ -1,0 +1,270 @@
+"""What the training commands do: data, networks and settings put together, then handed to the engine."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from celebgen_cli.data.dataset import Dataset, open_dataset
+from celebgen_cli.diffusion.schedule import Schedule
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.models.devices import autocast, choose_device
+from celebgen_cli.models.folder import Components, save_model
+from celebgen_cli.models.presets import preset as find_preset
+from celebgen_cli.training import runs
+from celebgen_cli.training.batches import training_and_held_out
+from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
+from celebgen_cli.training.latents import encode
+
+Warn = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+# what suits each preset on a CPU of two cores; a GPU wants more steps and larger batches
+CLIP = {
+    "tiny": TrainConfig(20, 16, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
+    "small64": TrainConfig(2000, 128, 5e-4, warmup=100, ema_half_life=100),
+    "base128": TrainConfig(2000, 128, 5e-4, warmup=100, ema_half_life=100),
+}
+VAE = {
+    "tiny": TrainConfig(20, 8, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
+    "small64": TrainConfig(4000, 16, 6e-4, ema_half_life=200),
+    "base128": TrainConfig(4000, 16, 6e-4, ema_half_life=200),
+}
+PRIOR = {
+    "tiny": TrainConfig(10, 16, 1e-3, warmup=2, ema_half_life=5, checkpoint_every=5, log_every=1),
+    "small64": TrainConfig(1500, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
+    "base128": TrainConfig(1500, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
+}
+DIFFUSION = {
+    "tiny": TrainConfig(20, 16, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
+    "small64": TrainConfig(8000, 64, 5e-4, ema_half_life=500),
+    "base128": TrainConfig(8000, 48, 5e-4, ema_half_life=500),
+}
+
+
+def _datasets(dataset: Path, valid: Path | None) -> tuple[Dataset, Dataset | None]:
+    data, held = open_dataset(dataset), open_dataset(valid) if valid is not None else None
+    if "train" not in data.splits:
+        raise UsageError(f"{dataset} has no train split to train on; prepare one that has")
+    if held is not None and (held.size, held.crop) != (data.size, data.crop):
+        raise UsageError(
+            f"{valid} is {held.size} px, crop {held.crop}, and {dataset} is {data.size} px, crop {data.crop}; "
+            "prepare both alike"
+        )
+    return data, held
+
+
+def _record(preset: str, dataset: Path, data: Dataset, valid: Path | None) -> dict[str, Any]:
+    """What every run's config.json says of its data."""
+    split = data.split("train")
+    return {
+        "preset": preset,
+        "data": {"dataset": str(dataset), "valid": str(valid) if valid else None, "crop": data.crop, "size": data.size,
+                 "train_images": len(split), "fingerprint": split.fingerprint},
+    }  # fmt: skip
+
+
+def train_clip(
+    dataset: Path,
+    output: Path,
+    *,
+    preset: str = "base128",
+    contrast: str = "sigmoid",
+    valid: Path | None = None,
+    init_from: Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    report: Reporter = quiet,
+    warn: Warn = lambda sentence: None,
+    overrides: Mapping[str, Any],
+) -> dict[str, float]:
+    """Train the compact CLIP in the run folder `output`; returns its held-out figures.
+
+    Raises:
+        UsageError, CelebgenError: see `Trainer`; also for a dataset or a setting that does not fit.
+    """
+    import torch
+
+    from celebgen_cli.training.clip import CLIPLossConfig, CLIPTask
+
+    if contrast not in ("sigmoid", "softmax"):
+        raise UsageError(f"--contrast is sigmoid or softmax, not '{contrast}'")
+    sizes, (data, held) = find_preset(preset), _datasets(dataset, valid)
+    config = with_overrides(CLIP[preset], **overrides)
+    train, held_out = training_and_held_out(data, held)
+    loss = CLIPLossConfig(contrast=contrast)
+    task = CLIPTask(sizes.clip, train, held_out, config.batch_size, config.seed, loss)
+    if init_from is not None and not resume:
+        _warm_start(task.model, runs.averaged_weights(init_from), init_from)
+    settings = {
+        **_record(preset, dataset, data, valid), "clip": asdict(sizes.clip), "loss": asdict(loss),
+        "token_ids": task.token_ids,  # the words may change later, the rows that were trained do not
+    }  # fmt: skip
+    trainer = Trainer(task, output, config, device=choose_device(device), settings=settings, resume=resume, warn=warn)
+    trainer.train(report)
+    with torch.no_grad(), trainer.autocast():
+        figures = task.measure(trainer.ema.module)
+    from celebgen_cli.files import atomic_write_json
+
+    atomic_write_json(output / "report.json", figures)
+    return figures
+
+
+def train_vae(
+    dataset: Path,
+    output: Path,
+    *,
+    text: str,
+    preset: str = "base128",
+    perceptual: str = "lpips",
+    perceptual_weights: Path | None = None,
+    valid: Path | None = None,
+    init_from: Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    report: Reporter = quiet,
+    warn: Warn = lambda sentence: None,
+    overrides: Mapping[str, Any],
+) -> dict[str, float]:
+    """Train the CVAE in the run folder `output`, the text encoder frozen and kept beside it; see `train_clip`."""
+    from celebgen_cli.training.perceptual import load_lpips
+    from celebgen_cli.training.vae import CVAELossConfig, CVAETask
+
+    if perceptual not in ("lpips", "none"):
+        raise UsageError(f"--perceptual is lpips or none, not '{perceptual}'")
+    sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
+    if data.size != sizes.cvae.image_size:
+        raise UsageError(f"{dataset} has {data.size} px pictures and preset {preset} takes {sizes.cvae.image_size} px")
+    encoder = runs.load_text(text).to(where)
+    cvae = replace(sizes.cvae, text_width=encoder.width, pooled_width=encoder.pooled_width)
+    lpips = load_lpips(perceptual_weights).to(where) if perceptual == "lpips" else None
+    config = with_overrides(VAE[preset], **overrides)
+    train, held_out = training_and_held_out(data, held)
+    loss = CVAELossConfig()
+    task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss)
+    if init_from is not None and not resume:
+        other = runs.load_components(init_from, ("cvae",)).cvae
+        assert other is not None
+        _warm_start(task.model, other.state_dict(), init_from)
+    settings = {
+        **_record(preset, dataset, data, valid), "cvae": asdict(cvae), "loss": asdict(loss),
+        "perceptual": perceptual, "text": encoder.source,
+    }  # fmt: skip
+    trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
+    _freeze(Components(text=encoder), output)
+    return trainer.train(report)
+
+
+def prepare_prior(
+    dataset: Path,
+    run: Path,
+    *,
+    valid: Path | None = None,
+    steps: int | None = None,
+    device: str | None = None,
+    warn: Warn = lambda sentence: None,
+    progress: Progress = lambda done, total: None,
+) -> Callable[[Reporter], dict[str, float]]:
+    """Encode the dataset with a finished CVAE; returns the function that refits its prior on the latents.
+
+    The refit is a run of its own in RUN/prior and goes on from its newest checkpoint.
+    """
+    from celebgen_cli.training.prior import PriorTask
+
+    info = runs.read_config(run)
+    config = with_overrides(PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
+    config = replace(config, precision=info["train"]["precision"])
+    if config.steps == 0:
+        return lambda report: {}
+    data, held = _datasets(dataset, valid)
+    where = choose_device(device)
+    parts = runs.load_components(run, ("text", "cvae"))
+    assert parts.text is not None and parts.cvae is not None
+    text, cvae = parts.text.to(where), parts.cvae.to(where)
+    cvae.prior.requires_grad_(True)
+    pairs = [
+        (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision)[0], progress))
+        for examples in training_and_held_out(data, held)
+    ]
+
+    def fit(report: Reporter) -> dict[str, float]:
+        task = PriorTask(cvae.prior, pairs[0], pairs[1], text, config.batch_size, config.seed)
+        trainer = Trainer(task, run / "prior", config, device=where, settings={"of": str(run)}, resume=True, warn=warn)
+        return trainer.train(report)
+
+    return fit
+
+
+def prepare_diffusion(
+    dataset: Path,
+    output: Path,
+    *,
+    vae: Path,
+    init: str = "prior",
+    preset: str = "base128",
+    valid: Path | None = None,
+    init_from: Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    warn: Warn = lambda sentence: None,
+    progress: Progress = lambda done, total: None,
+    overrides: Mapping[str, Any],
+) -> Callable[[Reporter], dict[str, float]]:
+    """Encode the dataset with the CVAE of `vae`; returns the function that trains the denoiser; see `train_clip`."""
+    from celebgen_cli.training.diffusion import DiffusionLossConfig, DiffusionTask
+
+    if init not in ("prior", "noise"):
+        raise UsageError(f"--init is prior or noise, not '{init}'")
+    sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
+    parts = runs.load_components(vae, ("text", "cvae"))
+    assert parts.text is not None and parts.cvae is not None
+    text, cvae = parts.text.to(where), parts.cvae.to(where)
+    if cvae.config.image_size != data.size:
+        raise UsageError(f"{dataset} has {data.size} px pictures and {vae} takes {cvae.config.image_size} px")
+    unet = replace(
+        sizes.unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
+        init=init,
+    )  # fmt: skip
+    config = with_overrides(DIFFUSION[preset], **overrides)
+    pairs = [
+        (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision)[0], progress))
+        for examples in training_and_held_out(data, held)
+    ]
+
+    def run(report: Reporter) -> dict[str, float]:
+        loss, schedule = DiffusionLossConfig(), Schedule.cosine(1000)
+        task = DiffusionTask(unet, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loss)
+        if init_from is not None and not resume:
+            other = runs.load_components(init_from, ("unet",)).unet
+            assert other is not None
+            _warm_start(task.model, other.state_dict(), init_from)
+        settings = {
+            **_record(preset, dataset, data, valid), "unet": asdict(unet), "loss": asdict(loss),
+            "schedule": schedule.to_dict(), "vae": str(vae),
+        }  # fmt: skip
+        trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
+        _freeze(Components(text=text, cvae=cvae, info={"schedule": schedule.to_dict()}), output)
+        return trainer.train(report)
+
+    return run
+
+
+def _freeze(parts: Components, run: Path) -> None:
+    """Keep the frozen networks of a run beside it, so that it can be exported whole."""
+    if not (run / "frozen" / "model.json").exists():
+        save_model(parts, run / "frozen")
+
+
+def _warm_start(module: Any, state: Mapping[str, Any], source: Path) -> None:
+    """Load weights alone.
+
+    Raises:
+        CelebgenError: they are of networks of another size.
+    """
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise CelebgenError(
+            f"the weights of {source} do not fit this preset and text encoder ({str(error).splitlines()[1].strip()}); "
+            "start from a run or model of the same sizes"
+        ) from error

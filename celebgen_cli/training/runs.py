@@ -1,0 +1,102 @@
+"""Networks out of run folders and model folders alike: what `--text`, `--vae`, `--init-from` and `export` read."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.files import read_json
+from celebgen_cli.models import folder as model_folder
+from celebgen_cli.models.cvae import CVAE, CVAEConfig
+from celebgen_cli.models.folder import Components, _config
+from celebgen_cli.models.presets import CLIPConfig
+from celebgen_cli.models.text_encoder import CompactText, OpenClipText, TextEncoder, _tuples, open_clip_source
+from celebgen_cli.models.unet import UNet, UNetConfig
+from celebgen_cli.training.checkpoints import load_tensors, newest_checkpoint
+from celebgen_cli.training.engine import FORMAT, FORMAT_VERSION
+
+
+def read_config(run: Path) -> dict[str, Any]:
+    """config.json of a run.
+
+    Raises:
+        CelebgenError: there is no run here, or one of another format version.
+    """
+    if not (run / "config.json").is_file():
+        raise CelebgenError(f"{run} is neither a run (config.json) nor a model (model.json); check the path")
+    config = read_json(run / "config.json")
+    if config.get("format") != FORMAT or config.get("format_version") != FORMAT_VERSION:
+        raise CelebgenError(f"{run / 'config.json'} is not of a celebgen run of format version {FORMAT_VERSION}")
+    return dict(config)
+
+
+def averaged_weights(run: Path) -> dict[str, Tensor]:
+    """EMA weights of a run's newest whole checkpoint.
+
+    Raises:
+        CelebgenError: the run has none yet.
+    """
+    checkpoint, _ = newest_checkpoint(run / "checkpoints", only=("ema",))
+    if checkpoint is None:
+        raise CelebgenError(f"{run} has no whole checkpoint yet; let it train to its first one")
+    return checkpoint.ema
+
+
+def load_components(path: Path, want: tuple[str, ...]) -> Components:
+    """The networks `want` ("text", "cvae", "unet") of a model folder or of a run, EMA weights, evaluation mode.
+
+    Raises:
+        CelebgenError: the folder does not have them.
+    """
+    path = Path(path)
+    if model_folder.is_model(path):
+        return model_folder.load_model(path, want)
+    config = read_config(path)
+    kind = config["kind"]
+    has = {"clip": ("text",), "vae": ("text", "cvae"), "diffusion": ("text", "cvae", "unet")}.get(kind, ())
+    missing = [name for name in want if name not in has]
+    if missing:
+        raise CelebgenError(f"{path} is a run of kind '{kind}' and has no {missing[0]} network; choose another folder")
+    if kind == "clip":
+        parts = Components(text=_clip_text(path, config))
+    else:
+        frozen = ("text",) if kind == "vae" else ("text", "cvae")
+        parts = model_folder.load_model(path / "frozen", tuple(n for n in frozen if n in want))
+        if kind == "vae" and "cvae" in want:
+            parts.cvae = CVAE(_config(CVAEConfig, config["cvae"]))
+            parts.cvae.load_state_dict(averaged_weights(path))
+            if (path / "prior" / "best.safetensors").is_file():
+                parts.cvae.prior.load_state_dict(load_tensors(path / "prior" / "best.safetensors"))
+        elif kind == "diffusion" and "unet" in want:
+            parts.unet = UNet(_config(UNetConfig, config["unet"]))
+            parts.unet.load_state_dict(averaged_weights(path))
+    parts.info = {**parts.info, "run": config}
+    for module in (parts.text, parts.cvae, parts.unet):
+        if module is not None:
+            module.eval().requires_grad_(False)
+    return parts
+
+
+def _clip_text(run: Path, config: dict[str, Any]) -> CompactText:
+    prefix = "clip.text."
+    state = {k.removeprefix(prefix): v for k, v in averaged_weights(run).items() if k.startswith(prefix)}
+    return CompactText.from_open_clip(state, CLIPConfig(**_tuples(config["clip"])), config["token_ids"])
+
+
+def load_text(source: str) -> TextEncoder:
+    """The text encoder that `--text` names: a run, a model, `open_clip:NAME/TAG` or `local-dir:PATH`.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    named = open_clip_source(source)
+    encoder: TextEncoder | None
+    if named is not None:
+        encoder = OpenClipText(named)
+    elif not Path(source).exists():
+        raise UsageError(f"--text {source} does not exist; give a run, a model, open_clip:NAME/TAG or local-dir:PATH")
+    else:
+        encoder = load_components(Path(source), ("text",)).text
+    assert encoder is not None
+    return encoder.eval().requires_grad_(False)

@@ -1,0 +1,128 @@
+"""Training the CVAE: L1 + LPIPS + beta KL(q(z|x,c) || p(z|c)), an anchored scale, and the prior fitted alongside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from celebgen_cli.images import save_grid
+from celebgen_cli.models.cvae import CVAE, CVAEConfig, cross_entropy, kl_divergence, kl_to_standard, to_uint8
+from celebgen_cli.models.layers import Gaussian
+from celebgen_cli.models.text_encoder import TextEncoder
+from celebgen_cli.training.batches import (
+    Examples,
+    batch_rows,
+    captions,
+    chunks,
+    numpy_generator,
+    random_flip,
+    torch_generator,
+)
+from celebgen_cli.training.engine import Task
+from celebgen_cli.training.perceptual import LPIPS
+
+
+@dataclass(frozen=True)
+class CVAELossConfig:
+    """Weights of the CVAE's loss; every term is a mean over its elements."""
+
+    lpips: float = 0.5
+    beta: float = 2e-3  # KL(q || p), nats a latent dimension; p is held fixed here
+    anchor: float = 2e-4  # KL(q || N(0, I)): a learned prior would let the scale of z drift
+    drop_text_encoder: float = 0.5  # a photo has no caption, so q must work without
+    drop_text_decoder: float = 0.1
+    drop_text_prior: float = 0.15  # p(z) without text: the coordinates of an empty prompt
+
+
+class CVAETask(Task):
+    """Trains a CVAE on pictures and captions; see `celebgen_cli.training.engine.Task`."""
+
+    kind = "vae"
+
+    def __init__(
+        self,
+        config: CVAEConfig,
+        train: Examples,
+        held_out: Examples,
+        text: TextEncoder,
+        perceptual: LPIPS | None,
+        batch_size: int,
+        seed: int,
+        loss: CVAELossConfig | None = None,
+    ) -> None:
+        self.train, self.held_out, self.text, self.perceptual = train, held_out, text, perceptual
+        self.batch_size, self.seed, self.settings = batch_size, seed, loss or CVAELossConfig()
+        torch.manual_seed(seed)
+        self.model = CVAE(config)
+        self.module: nn.Module = self.model
+
+    def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
+        """The prior apart: its gradients are of another size, and it has a loss of its own."""
+        autoencoder = [*self.model.encoder.parameters(), *self.model.decoder.parameters()]
+        return [autoencoder, list(self.model.prior.parameters())]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.prior.queries.device
+
+    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        settings, count = self.settings, self.batch_size
+        rows = batch_rows(len(self.train), count, step, self.seed)
+        rng, generator = numpy_generator(self.seed, step, 0), torch_generator(self.seed, step, 1)
+        images = random_flip(self.train.images(rows, self.device), generator)
+        texts, _ = captions(self.train.attributes(rows), rng)
+        with torch.no_grad():
+            features = self.text([*texts, ""])  # the last row stands for every dropped text
+
+        def dropped(rate: float) -> Tensor:
+            keep = torch.rand(count, generator=generator) >= rate
+            return torch.where(keep, torch.arange(count), count).to(self.device)
+
+        q = self.model.encode(images, features.select(dropped(settings.drop_text_encoder)))
+        z = q.sample(torch.randn(q.mean.shape, generator=generator).to(self.device))
+        decoded = self.model.decode(z, features.select(dropped(settings.drop_text_decoder)))
+        p = self.model.prior(features.select(dropped(settings.drop_text_prior)))
+
+        l1 = (decoded - images).abs().mean()
+        kl = kl_divergence(q, Gaussian(p.mean.detach(), p.logvar.detach())).mean()
+        anchor = kl_to_standard(q).mean()
+        fit = cross_entropy(Gaussian(q.mean.detach(), q.logvar.detach()), p).mean()
+        logged = {"l1": l1.detach(), "kl": kl.detach(), "anchor": anchor.detach(), "prior_nll": fit.detach()}
+        total = l1 + settings.beta * kl + settings.anchor * anchor + fit
+        if self.perceptual is not None:
+            lpips = self.perceptual(decoded, images).mean()
+            total = total + settings.lpips * lpips
+            logged["lpips"] = lpips.detach()
+        return total, logged
+
+    def validate(self, ema: nn.Module) -> Mapping[str, float]:
+        """PSNR and LPIPS of reconstructions of 256 held-out pictures, the text dropped."""
+        assert isinstance(ema, CVAE)
+        psnr, lpips, count = 0.0, 0.0, min(256, len(self.held_out))
+        for rows in chunks(count, 32):
+            images = self.held_out.images(rows, self.device)
+            decoded = ema.reconstruct(images, self.text([""])).clamp(-1, 1)
+            mse = ((decoded - images) ** 2).mean((1, 2, 3))
+            psnr += float((10 * torch.log10(4 / mse)).sum())
+            if self.perceptual is not None:
+                lpips += float(self.perceptual(decoded, images).sum())
+        figures = {"valid_psnr": psnr / count, "score": -psnr / count}
+        if self.perceptual is not None:
+            figures["valid_lpips"] = lpips / count
+        return figures
+
+    def preview(self, ema: nn.Module, path: Path) -> None:
+        """Held-out pictures above their reconstructions, and below what the prior alone draws for their captions."""
+        assert isinstance(ema, CVAE)
+        rows = np.arange(min(8, len(self.held_out)))
+        images = self.held_out.images(rows, self.device)
+        texts, _ = captions(self.held_out.attributes(rows), numpy_generator(self.seed, 0, 80))
+        features = self.text(texts)
+        p = ema.prior(features)
+        noise = torch.randn(p.mean.shape, generator=torch_generator(self.seed, 0, 81)).to(self.device)
+        drawn = ema.decode(p.sample(noise), features)
+        save_grid(to_uint8(torch.cat([images, ema.reconstruct(images, self.text([""])), drawn])), path, columns=len(rows))
+

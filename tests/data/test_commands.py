@@ -1,0 +1,69 @@
+"""`celebgen download` and `celebgen prepare` as a user runs them: results on stdout, all else on stderr, exit codes."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from celebgen_cli.data.dataset import open_dataset
+from tests.faces import write_celeba
+
+
+def celebgen(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200", "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", "celebgen_cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kaggle's layout: one archive with the images in a folder and the annotations as CSV beside it."""
+    folder = tmp_path_factory.mktemp("kaggle") / "inside"
+    write_celeba(folder, 10, dialect="csv")
+    return Path(shutil.make_archive(str(folder.parent / "archive"), "zip", folder))
+
+
+def test_download_then_prepare(archive: Path, tmp_path: Path) -> None:
+    done = celebgen("download", "--source", archive, "-o", "celeba", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "celeba\n"), done.stderr
+    assert done.stderr.count("non-commercial") == 1
+
+    (tmp_path / "celeba" / "img_align_celeba" / "000002.jpg").write_text("broken")
+    images = Path("celeba", "img_align_celeba")
+    done = celebgen("prepare", images, "-o", "dataset", "--size", 32, "--crop", "ddim", "--workers", 2, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "dataset\n"), done.stderr
+    assert "000002.jpg: not a JPEG" in done.stderr and "9 images" in done.stderr
+    dataset = open_dataset(tmp_path / "dataset")
+    assert (dataset.size, dataset.crop, dataset.info["counts"]) == (32, "ddim", {"train": 6, "valid": 2, "test": 1})
+
+    again = celebgen("prepare", images, "-o", "dataset", "--size", 32, cwd=tmp_path)
+    assert again.returncode == 2 and again.stdout == ""
+    assert again.stderr.startswith("error: dataset exists already") and again.stderr.count("\n") == 1
+
+
+def test_quiet_says_nothing_but_the_result(archive: Path, tmp_path: Path) -> None:
+    shutil.unpack_archive(archive, tmp_path / "celeba")
+    done = celebgen("prepare", "celeba", "-o", "dataset", "--size", 32, "--workers", 1, "--quiet", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "dataset\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("download", "-o", "out"), 2, "--source FILE|URL"),
+        (("download", "--source", "nowhere.zip", "-o", "out"), 2, "nowhere.zip does not exist"),
+        (("prepare", "nowhere.zip", "-o", "out"), 2, "nowhere.zip does not exist"),
+        (("prepare", ".", "-o", "out"), 1, "has no list_attr_celeba"),
+        (("prepare", ".", "-o", "out", "--crop", "ddim", "--already", "ddim"), 2, "give one of them"),
+        (("prepare", ".", "-o", "out", "--crop", "ddin"), 2, "no crop named 'ddin'"),
+        (("prepare", ".", "-o", "out", "--size", "1000"), 2, "not between 32 and 256"),
+    ],
+)
+def test_errors_are_one_sentence(tmp_path: Path, arguments: tuple[str, ...], code: int, sentence: str) -> None:
+    done = celebgen(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,134 @@
+"""Images out of folders and zips, and every way in which one of them can be bad."""
+
+import io
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from celebgen_cli.data import sources
+from celebgen_cli.data.sources import BadImage, SourceReader, decode_rgb, list_images
+from celebgen_cli.errors import CelebgenError, UsageError
+
+
+def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+RED = encode(Image.new("RGB", (8, 6), (200, 30, 30)), "PNG")
+
+
+def test_folder_and_zip_list_the_same_names_and_read_the_same_bytes(tmp_path: Path) -> None:
+    names = ["a/b/000002.JPG", "a/000003.webp", "000001.png"]
+    noise = ["a/._000001.png", "__MACOSX/a/000001.png", ".hidden/000009.png", "a/readme.txt", "list_attr_celeba.csv"]
+    folder = tmp_path / "folder"
+    for name in names + noise:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.mkdir("a")
+        for name in names + noise:
+            archive.writestr(name, name.encode())
+    assert list_images(folder) == list_images(tmp_path / "images.zip") == sorted(names)
+    with SourceReader([folder, tmp_path / "images.zip"]) as reader:
+        for name in names:
+            assert reader.read(0, name) == reader.read(1, name) == name.encode()
+
+
+def test_sources_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere does not exist"):
+        list_images(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CelebgenError, match="has no image"):
+        list_images(tmp_path / "empty")
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(UsageError, match="neither a folder nor a zip"):
+        list_images(tmp_path / "notes.txt")
+    (tmp_path / "quota.zip").write_text("\n<!DOCTYPE html><html>Quota exceeded</html>")
+    with pytest.raises(CelebgenError, match="web page"):
+        list_images(tmp_path / "quota.zip")
+    with zipfile.ZipFile(tmp_path / "cut.zip", "w") as archive:
+        archive.writestr("000001.png", RED)
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "cut.zip").read_bytes()[:-30])
+    with pytest.raises(CelebgenError, match="cut off or damaged"):
+        list_images(tmp_path / "cut.zip")
+
+
+def test_unreadable_files_are_bad_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("000001.png", RED)
+        archive.writestr("000002.png", b"\0" * 4000)
+    data = bytearray(path.read_bytes())
+    data[data.index(RED[:20]) + 30] ^= 0xFF  # the archive's CRC no longer fits
+    path.write_bytes(bytes(data))
+    monkeypatch.setattr(sources, "MAX_BYTES", 3000)
+    (tmp_path / "000003.png").write_bytes(b"\0" * 4000)
+    with SourceReader([path, tmp_path]) as reader:
+        for source, name, reason in (
+            (0, "000001.png", "CRC"),
+            (0, "000002.png", "more than 3000"),
+            (0, "000009.png", "cannot be read"),
+            (1, "000003.png", "more than 3000"),
+            (1, "000009.png", "cannot be read"),
+        ):
+            with pytest.raises(BadImage, match=reason):
+                reader.read(source, name)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_decodes_the_four_formats(kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    image = decode_rgb(encode(Image.new("RGB", (16, 12), (200, 30, 30)), kind))
+    assert (image.mode, image.size) == ("RGB", (16, 12))
+    assert np.abs(np.asarray(image).astype(int) - (200, 30, 30)).max() <= 4
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.new("RGB", (16, 8), (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright = np.asarray(decode_rgb(encode(image, "JPEG", exif=exif, quality=95, subsampling=0)))
+    assert upright.shape == (16, 8, 3)
+    assert upright[2, 4, 0] > 200 and upright[13, 4, 2] > 200
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "LA", "P", "1"])
+def test_other_modes_become_rgb(mode: str) -> None:
+    image = Image.new("RGB", (8, 8), (255, 255, 255)).convert(mode)
+    decoded = decode_rgb(encode(image, "JPEG" if mode == "CMYK" else "PNG"))
+    assert decoded.mode == "RGB" and np.asarray(decoded).min() >= 250
+
+
+def test_transparency_is_laid_on_white() -> None:
+    assert (np.asarray(decode_rgb(encode(Image.new("RGBA", (4, 4), (0, 0, 0, 0)), "PNG"))) == 255).all()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that declares a size and has no pixels."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + RED[33:]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"this is no image", "not a JPEG"),
+        (encode(Image.effect_noise((64, 64), 90), "JPEG")[:-600], "cannot be decoded"),
+        (encode(Image.new("RGB", (8, 8)), "GIF"), "not a JPEG"),
+        (png_header(30000, 2000), "more than 50000000"),
+        (png_header(60000, 60000), "large|more than"),
+    ],
+)
+def test_bad_images_say_why(data: bytes, reason: str) -> None:
+    with pytest.raises(BadImage, match=reason):
+        decode_rgb(data)

@@ -1,0 +1,103 @@
+"""Statistics files: what goes in comes out, and nothing damaged is taken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from celebgen_cli.errors import CelebgenError
+from celebgen_cli.evaluation.fid import frechet_distance
+from celebgen_cli.evaluation.statistics import Statistics, from_features, load_statistics, save_statistics
+
+
+@pytest.fixture
+def some() -> Statistics:
+    rng = np.random.default_rng(0)
+    features = np.abs(rng.normal(size=(50, 12)) @ rng.normal(size=(12, 12))).astype(np.float32)
+    attributes = np.where(rng.random((50, 40)) < 0.3, 1, -1).astype(np.int8)
+    return from_features(features, {"size": 128, "crop": "face178", "source": "größe"}, attributes)
+
+
+def test_mean_and_covariance_are_numpys(some: Statistics) -> None:
+    assert some.features is not None
+    np.testing.assert_allclose(some.mean, some.features.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(some.covariance, np.cov(some.features.astype(np.float64), rowvar=False), rtol=1e-6)
+    assert some.covariance.dtype == np.float64 and some.n == 50
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_round_trip(some: Statistics, tmp_path: Path, keep: bool) -> None:
+    save_statistics(tmp_path / "s.safetensors", some, keep_features=keep)
+    back = load_statistics(tmp_path / "s.safetensors")
+    assert back.n == 50 and back.info["source"] == "größe" and back.info["crop"] == "face178"
+    np.testing.assert_array_equal(back.mean, some.mean)
+    np.testing.assert_array_equal(back.covariance, back.covariance.T)
+    np.testing.assert_array_equal(back.covariance, some.covariance.astype(np.float32).astype(np.float64))
+    assert back.attributes is not None
+    np.testing.assert_array_equal(back.attributes, some.attributes)
+    assert (back.features is not None) == keep
+    if keep:
+        np.testing.assert_array_equal(back.features, some.features)
+
+
+def test_storage_type_hardly_moves_the_distance(some: Statistics, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    other = from_features(np.abs(rng.normal(size=(80, 12))).astype(np.float32))
+    save_statistics(tmp_path / "s.safetensors", some)
+    exact, stored = frechet_distance(other, some), frechet_distance(other, load_statistics(tmp_path / "s.safetensors"))
+    assert exact > 1 and stored == pytest.approx(exact, rel=1e-6)
+
+
+def test_attributes_take_five_bytes_a_row(some: Statistics, tmp_path: Path) -> None:
+    save_statistics(tmp_path / "s.safetensors", some)
+    packed = load_file(tmp_path / "s.safetensors")["attributes"]
+    assert packed.shape == (50, 5) and packed.dtype == np.uint8
+    assert some.attributes is not None
+    assert bool(packed[3, 0] & 0x80) == bool(some.attributes[3, 0] > 0)
+
+
+def test_one_image_has_no_covariance() -> None:
+    with pytest.raises(CelebgenError, match="at least two"):
+        from_features(np.ones((1, 4), dtype=np.float32))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CelebgenError, match="does not exist"):
+        load_statistics(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, -100])
+def test_truncated_file(some: Statistics, tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "s.safetensors"
+    save_statistics(path, some)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CelebgenError, match="safetensors"):
+        load_statistics(path)
+
+
+def test_other_safetensors_file(tmp_path: Path) -> None:
+    save_file({"weight": np.ones(3, dtype=np.float32)}, tmp_path / "s.safetensors", metadata={"celebgen": "{]"})
+    with pytest.raises(CelebgenError, match="no statistics"):
+        load_statistics(tmp_path / "s.safetensors")
+
+
+def test_other_version(some: Statistics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celebgen_cli.evaluation.statistics.FORMAT_VERSION", 2)
+    save_statistics(tmp_path / "s.safetensors", some)
+    monkeypatch.undo()
+    with pytest.raises(CelebgenError, match="version 2"):
+        load_statistics(tmp_path / "s.safetensors")
+
+
+def test_tensors_that_do_not_fit(some: Statistics, tmp_path: Path) -> None:
+    assert some.attributes is not None
+    save_statistics(tmp_path / "a.safetensors", replace(some, attributes=some.attributes[:7]))
+    with pytest.raises(CelebgenError, match=r"attributes is \[7, 5\]"):
+        load_statistics(tmp_path / "a.safetensors")
+    save_statistics(tmp_path / "b.safetensors", replace(some, mean=np.full(12, np.nan, dtype=np.float32)))
+    with pytest.raises(CelebgenError, match="damaged"):
+        load_statistics(tmp_path / "b.safetensors")
