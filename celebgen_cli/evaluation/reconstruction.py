@@ -21,10 +21,21 @@ IDENTICAL_PSNR = 100.0
 class Autoencoder(Protocol):
     """The part of `celebgen_cli.pipeline.Model` that reconstructs."""
 
-    size: int
-    crop: str
-    name: str
-    sha256: str
+    @property
+    def size(self) -> int:
+        """Pixels of an image's side."""
+
+    @property
+    def crop(self) -> str:
+        """Name of the crop that it was trained on, or "unknown"."""
+
+    @property
+    def name(self) -> str:
+        """How figures call it."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of its weights."""
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, 3] to the same shape and type."""
@@ -137,7 +148,7 @@ def measure_reconstruction(
         raise CelebgenError(f"{source.label} has {len(source)} images and {count} were asked for; ask for others")
     if source.size != model.size:
         raise UsageError(f"{source.label} has images of {source.size} px and {model.name} is for {model.size} px")
-    if warn and source.crop is not None and source.crop != model.crop:
+    if warn and source.crop is not None and model.crop not in (source.crop, "unknown"):
         warn(f"the crop differs ({source.crop} and {model.crop}): the model never saw faces cut like these")
     through = Reconstructed(source, model)
     rfid = None

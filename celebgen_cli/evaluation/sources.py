@@ -6,7 +6,7 @@ Every source yields uint8 [B, H, W, 3] batches in a fixed order, so a metric nev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -61,13 +61,29 @@ class ImageSource(Protocol):
 class TextToImage(Protocol):
     """The part of `celebgen_cli.pipeline.Model` that sampling for a metric needs."""
 
-    size: int
-    crop: str
-    name: str
-    sha256: str
+    @property
+    def size(self) -> int:
+        """Pixels of an image's side."""
 
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], **settings: Any) -> np.ndarray:
-        """uint8 [N, H, W, 3], one image a prompt and seed."""
+    @property
+    def crop(self) -> str:
+        """Name of the crop that it was trained on, or "unknown"."""
+
+    @property
+    def name(self) -> str:
+        """How figures call it."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of its weights."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The sampler, steps and guidance that suit it."""
+
+    # Not typed further: an implementation names the settings that it takes.
+    sample: Callable[..., np.ndarray]
+    """`sample(prompts, seeds, **settings)`: uint8 [N, H, W, 3], one image a prompt and seed."""
 
 
 @dataclass
@@ -195,7 +211,7 @@ class ModelImages:
         self.model = model
         self.label = model.name
         self.size: int | None = model.size
-        self.crop: str | None = model.crop
+        self.crop: str | None = None if model.crop == "unknown" else model.crop
         self.seed = seed
         self.prompts = captions_for(attributes, count, seed)
         self._settings = {name: value for name, value in (settings or {}).items() if value is not None}
@@ -221,10 +237,7 @@ class ModelImages:
 
     def settings(self) -> dict[str, Any]:
         """The settings in force: what the caller asked for over the model's own defaults."""
-        defaults = getattr(self.model, "defaults", None) or {}
-        if not isinstance(defaults, Mapping):
-            defaults = vars(defaults)
-        known = {name: defaults.get(name) for name in ("sampler", "steps", "guidance")}
+        known = {name: self.model.defaults.get(name) for name in ("sampler", "steps", "guidance")}
         return {**known, **self._settings, "seed": self.seed, "model_sha256": self.model.sha256}
 
 
