@@ -24,21 +24,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise CelebgenError(f"cannot write {path}: {error.strerror}; choose another place or free some space") from error
+        raise CelebgenError(
+            f"cannot write {path} ({error.strerror}); choose another place or free some space"
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner may read
+        make_readable(temporary)
         os.replace(temporary, path)
     except OSError as error:
         raise CelebgenError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_readable(path: Path) -> None:
+    """Give a file the permissions that the user's umask allows; temporary files start as their owner's alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:

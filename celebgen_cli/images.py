@@ -44,7 +44,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
     return dict(metadata)
 
 
-def grid(images: np.ndarray, columns: int | None = None, labels: Sequence[str] | None = None, gap: int = 2) -> np.ndarray:
+def grid(
+    images: np.ndarray, columns: int | None = None, labels: Sequence[str] | None = None, gap: int = 2
+) -> np.ndarray:
     """Arrange uint8 [N, H, W, 3] in rows of `columns` (default: about square), with a label under each if given."""
     count, height, width, _ = images.shape
     columns = columns or math.ceil(math.sqrt(count))
@@ -70,8 +72,6 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
     return text + "..."
 
 
-def save_grid(
-    images: np.ndarray, path: Path, columns: int | None = None, labels: Sequence[str] | None = None
-) -> None:
+def save_grid(images: np.ndarray, path: Path, columns: int | None = None, labels: Sequence[str] | None = None) -> None:
     """Write a grid of uint8 [N, H, W, 3] as PNG."""
     atomic_write_bytes(path, encode_png(grid(images, columns, labels)))

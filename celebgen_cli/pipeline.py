@@ -1,11 +1,13 @@
 """Text in, faces out: what `sample`, `evaluate` and Python programs share.
 
-    prompt -> text features c -> p(z|c) = N(mean, std^2)        the coordinates in which denoising runs
-    u_T ~ N(0, I)  <=>  z_T ~ p(z|c);  u_0 by the sampler;  z = mean + std u_0;  x = decoder(z, c)
+prompt -> text features c -> p(z|c) = N(mean, std^2)        the coordinates in which denoising runs
+u_T ~ N(0, I)  <=>  z_T ~ p(z|c);  u_0 by the sampler;  z = mean + std u_0;  x = decoder(z, c)
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import sha256_file
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.cvae import CVAE, to_float, to_uint8
-from celebgen_cli.models.devices import autocast, choose_device
+from celebgen_cli.models.devices import autocast, choose_device, resolve_precision
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.text_encoder import CompactText, TextEncoder
 from celebgen_cli.models.unet import UNet
@@ -99,6 +101,7 @@ class Model:
     schedule: Schedule
     info: dict[str, Any]
     device: torch.device
+    precision: str = "fp32"
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
@@ -117,10 +120,8 @@ class Model:
     def defaults(self) -> dict[str, Any]:
         return {**DEFAULTS, **self.info.get("defaults", {})}
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
-        import hashlib
-
         digests = [sha256_file(p) for p in sorted(self.path.glob("*.safetensors"))]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -221,5 +222,5 @@ def load_model(path: Path | str | None = None, device: str | None = None, precis
     torch.set_flush_denormal(True)
     return Model(
         folder, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, parts.info, where,
-        autocast(where, precision)[0],
+        resolve_precision(where, precision), autocast(where, precision),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: one module a subcommand. Heavy imports live inside the commands, so that `--help` answers at once."""
+"""The command line: one module a subcommand. Heavy imports live inside the commands: `--help` answers at once."""
 
 from typing import Annotated
 

@@ -5,8 +5,6 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli import common
-
 
 def export(
     run: Annotated[Path, typer.Argument(help="A train-diffusion run.")],
@@ -26,6 +24,11 @@ def export(
 
     defaults = {"steps": steps, "guidance": guidance, "sampler": sampler}
     export_run(
-        run, output, name=name, storage=storage, defaults={k: v for k, v in defaults.items() if v is not None}, force=force
+        run,
+        output,
+        name=name,
+        storage=storage,
+        defaults={k: v for k, v in defaults.items() if v is not None},
+        force=force,
     )
     print(output)

@@ -10,7 +10,9 @@ from celebgen_cli.errors import CelebgenError
 
 
 def info(
-    path: Annotated[Path | None, typer.Argument(help="Model, run, dataset or PNG; default: the model in the box.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="Model, run, dataset or PNG; default: the model in the box.")
+    ] = None,
 ) -> None:
     """Print as JSON what a model folder, a run, a prepared dataset or a generated PNG is and how it was made."""
     from celebgen_cli.files import read_json

@@ -14,12 +14,16 @@ from celebgen_cli.errors import CelebgenError, UsageError
 
 
 def sample(
-    prompts: Annotated[list[str] | None, typer.Argument(help="What the face shows; from stdin, a line each, if absent.")] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Argument(help="What the face shows; from stdin, a line each, if absent.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the faces (or `-`: one PNG to stdout).")
     ] = Path("outputs"),
     num: Annotated[int, typer.Option("--num", "-n", min=1, help="Faces a prompt.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first face of each prompt; the next ones count up.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the first face of each prompt; the next ones count up.")
+    ] = 0,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the model's.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim, ddpm or dpmpp_2m; default: the model's.")] = None,
     guidance: Annotated[
@@ -62,29 +66,29 @@ def sample(
         if unknown and not quiet:
             common.say(f"warning: the text encoder never saw {', '.join(map(repr, unknown))} in {prompt!r}")
     jobs = [(prompt, seed + i) for prompt in texts for i in range(num)]
-    settings = {
-        "steps": steps or generator.defaults["steps"],
-        "sampler": sampler or generator.defaults["sampler"],
+    settings: dict[str, Any] = {
+        "steps": generator.defaults["steps"] if steps is None else steps,
+        "sampler": generator.defaults["sampler"] if sampler is None else sampler,
         "guidance": generator.defaults["guidance"] if guidance is None else guidance,
     }
-    if steps is not None:
-        settings["steps"] = steps
-    faces = []
+    faces: list[Any] = []
     with common.progress("sample", quiet=quiet) as update:
-        chunk = 16 * batch_size  # written as they come, so that an interrupted call keeps what it has
-        network_calls = -(-len(jobs) // batch_size) * settings["steps"]
-        for start in range(0, len(jobs), chunk):
-            some, began = jobs[start : start + chunk], time.perf_counter()
-            before = start // batch_size * settings["steps"]
+        batches = range(0, len(jobs), batch_size)
+        for number, start in enumerate(batches):  # written as they come: an interrupted call keeps what it has
+            some, began = jobs[start : start + batch_size], time.perf_counter()
+
+            def count(done: int, steps: int, before: int = number) -> None:
+                update(before * steps + done, len(batches) * steps)
+
             images = generator.sample(
                 [prompt for prompt, _ in some], [s for _, s in some], **settings, negative=negative,
-                batch_size=batch_size, callback=lambda done, _, before=before: update(before + done, network_calls),
+                batch_size=batch_size, callback=count,
             )  # fmt: skip
             seconds = (time.perf_counter() - began) / len(some)
             if grid is not None:
                 faces.extend(images)
             for i, ((prompt, own), pixels) in enumerate(zip(some, images, strict=True)):
-                metadata = _metadata(generator, prompt, negative, own, settings, precision)
+                metadata = _metadata(generator, prompt, negative, own, settings)
                 png = encode_png(pixels, _parameters(metadata), metadata)
                 if to_stdout:
                     sys.stdout.buffer.write(png)
@@ -120,11 +124,9 @@ def _prompts(arguments: Sequence[str] | None) -> list[str]:
     return texts
 
 
-def _metadata(
-    model: Any, prompt: str, negative: str, seed: int, settings: dict[str, Any], precision: str
-) -> dict[str, Any]:
+def _metadata(model: Any, prompt: str, negative: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     return {
-        "prompt": prompt, "negative": negative, "seed": seed, **settings, "start": 1.0, "precision": precision,
+        "prompt": prompt, "negative": negative, "seed": seed, **settings, "start": 1.0, "precision": model.precision,
         "size": model.size, "model": model.name, "model_sha256": model.sha256, "celebgen": __version__,
     }  # fmt: skip
 

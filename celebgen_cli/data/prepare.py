@@ -158,7 +158,7 @@ def prepare(
 
         rejected += [(sources[item.source].name, item.name, bad[item.number]) for item in items if item.number in bad]
         _write_rejected(folder / "rejected.csv", rejected)
-        lossy = already is not None and bool(suffixes - {".png"}) or bool(suffixes & RECODED_SUFFIXES)
+        lossy = (already is not None and bool(suffixes - {".png"})) or bool(suffixes & RECODED_SUFFIXES)
         box = crops.CROPS[crop]
         splits = [split for split, count in counts.items() if count]
         atomic_write_json(

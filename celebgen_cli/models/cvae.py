@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         h = self.stem(F.pixel_unshuffle(images, self.patch))
         for down, blocks in zip(self.downs, self.blocks, strict=True):
             h = down(h)
-            for block in blocks:  # type: ignore[attr-defined]
+            for block in blocks.children():
                 h = block(h, condition)
         mean, logvar = self.head(F.silu(self.norm(h))).float().chunk(2, dim=1)
         return Gaussian(mean, logvar.clamp(-14.0, 4.0))
@@ -138,7 +138,7 @@ class Decoder(nn.Module):
         for level, blocks in enumerate(self.blocks):
             if level > 0:
                 h = F.interpolate(h, scale_factor=2, mode="nearest")
-            for i, block in enumerate(blocks):  # type: ignore[arg-type]
+            for i, block in enumerate(blocks.children()):
                 h = block(h, condition)
                 if level == 0 and i == 0:
                     h = self.attention(h, text)

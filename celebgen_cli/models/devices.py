@@ -36,12 +36,9 @@ def _has_fast_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(supported and supported())
 
 
-def autocast(
-    device: torch.device, precision: str = "auto"
-) -> tuple[Callable[[], AbstractContextManager[None]], bool]:
-    """A context of mixed precision, made anew at each call, and whether gradients need scaling (fp16 only).
-
-    `auto` is bf16 where the hardware has matrix units for it, fp16 on other CUDA devices, else fp32.
+def resolve_precision(device: torch.device, precision: str = "auto") -> str:
+    """The precision that `auto` stands for on this device: bf16 where the hardware has matrix units for it, fp16 on
+    other CUDA devices, else fp32. Others come back as they are.
 
     Raises:
         UsageError: the precision is unknown, or fp16 is asked for away from CUDA.
@@ -49,10 +46,20 @@ def autocast(
     if precision not in PRECISIONS:
         raise UsageError(f"there is no precision '{precision}'; choose one of {', '.join(PRECISIONS)}")
     if precision == "auto":
-        precision = "bf16" if _has_fast_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
+        return "bf16" if _has_fast_bf16(device) else "fp16" if device.type == "cuda" else "fp32"
     if precision == "fp16" and device.type != "cuda":
         raise UsageError(f"fp16 needs a CUDA device; on {device.type} use bf16 or fp32")
+    return precision
+
+
+def autocast(device: torch.device, precision: str = "auto") -> Callable[[], AbstractContextManager[None]]:
+    """A context of mixed precision, made anew at each call; `resolve_precision` says which.
+
+    Raises:
+        UsageError: see `resolve_precision`.
+    """
+    precision = resolve_precision(device, precision)
     if precision == "fp32":
-        return nullcontext, False
+        return nullcontext
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return (lambda: torch.autocast(device.type, dtype)), precision == "fp16"
+    return lambda: torch.autocast(device.type, dtype)

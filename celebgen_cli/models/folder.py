@@ -1,8 +1,8 @@
 """The model folder: model.json and one safetensors file a network. docs/formats.md describes it.
 
-    MODEL/model.json                 what the networks are, how to sample from them, where they come from
-    MODEL/text_encoder.safetensors   only with the compact text encoder
-    MODEL/cvae.safetensors, MODEL/unet.safetensors
+MODEL/model.json                 what the networks are, how to sample from them, where they come from
+MODEL/text_encoder.safetensors   only with the compact text encoder
+MODEL/cvae.safetensors, MODEL/unet.safetensors
 """
 
 import os
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.files import atomic_write_json, read_json, sha256_file
+from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha256_file
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
 from celebgen_cli.models.quantize import pack, unpack
 from celebgen_cli.models.text_encoder import TextEncoder, _tuples, build_text
@@ -70,6 +70,7 @@ def save_model(components: Components, folder: Path, storage: str = "fp32", forc
             if module is None or networks[name].get("kind") == "open_clip":
                 continue
             save_file(pack(module.state_dict(), storage), temporary / FILES[name])
+            make_readable(temporary / FILES[name])
             digests[FILES[name]] = sha256_file(temporary / FILES[name])
         for path in folder.iterdir() if folder.is_dir() else ():  # a model card written by hand stays
             if path.name not in {*FILES.values(), "model.json"}:
@@ -122,7 +123,9 @@ def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), v
     """
     folder, info = Path(folder), read_info(Path(folder))
     networks = dict(info.get("networks", {}))
-    parts = Components(info={k: v for k, v in info.items() if k not in ("format", "format_version", "networks", "sha256")})
+    parts = Components(
+        info={k: v for k, v in info.items() if k not in ("format", "format_version", "networks", "sha256")}
+    )
     for name in want:
         if name not in networks:
             raise CelebgenError(f"{folder} has no {name} network; export a whole model, or choose another folder")

@@ -159,7 +159,9 @@ class OpenClipText(TextEncoder):
             ) from error
         self.text = model.text  # type: ignore[attr-defined]
         if not hasattr(self.text, "output_tokens"):
-            raise CelebgenError(f"the text tower of '{source}' cannot return its tokens; choose another open_clip model")
+            raise CelebgenError(
+                f"the text tower of '{source}' cannot return its tokens; choose another open_clip model"
+            )
         self.text.output_tokens = True
         with torch.no_grad():
             probe = self(["a face"])

@@ -8,6 +8,7 @@ import functools
 import gzip
 import html
 import importlib.util
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Tokenizer:
         word = [self._bytes[byte] for byte in piece.encode("utf-8")]
         word[-1] += "</w>"
         while len(word) > 1:
-            pairs = [f"{a} {b}" for a, b in zip(word, word[1:], strict=False)]
+            pairs = [f"{a} {b}" for a, b in itertools.pairwise(word)]
             best = min(pairs, key=lambda pair: self._rank.get(pair, _MERGES))
             if best not in self._rank:
                 break

@@ -36,6 +36,13 @@ class UNetConfig:
     init: str = "prior"  # "prior": coordinates are the text's p(z|c); "noise": one mean and std a channel
 
 
+class NoAttention(nn.Module):
+    """Stands where a resolution has no attention."""
+
+    def forward(self, x: Tensor, text: TextFeatures) -> Tensor:
+        return x
+
+
 class UNet(nn.Module):
     """Predicts v from u_t, t in 1..T, the text and the coordinates' Gaussian.
 
@@ -55,8 +62,9 @@ class UNet(nn.Module):
         self.text = nn.Linear(config.pooled_width, condition)
         self.stem = nn.Conv2d(3 * channels, widths[0], 3, padding=1)
 
-        def attention(level: int) -> nn.Module | None:
-            return SpatialTransformer(widths[level], config.text_width) if level in config.attention_levels else None
+        def attention(level: int) -> nn.Module:
+            here = level in config.attention_levels
+            return SpatialTransformer(widths[level], config.text_width) if here else NoAttention()
 
         self.down, self.down_attention, self.downsample = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         before, skips = widths[0], [widths[0]]
@@ -64,7 +72,7 @@ class UNet(nn.Module):
             self.downsample.append(nn.Conv2d(before, before, 3, stride=2, padding=1) if level else nn.Identity())
             for i in range(config.blocks):
                 self.down.append(ResBlock(before, width, condition))
-                self.down_attention.append(attention(level) if i == config.blocks - 1 else None)
+                self.down_attention.append(attention(level) if i == config.blocks - 1 else NoAttention())
                 before = width
                 skips.append(width)
         self.mid = nn.ModuleList([ResBlock(before, before, condition), ResBlock(before, before, condition)])
@@ -75,7 +83,8 @@ class UNet(nn.Module):
                 self.up.append(ResBlock(before + skips.pop(), widths[level], condition))
                 self.up_attention.append(attention(level))
                 before = widths[level]
-        self.final_attention = SpatialTransformer(before, config.text_width) if config.final_attention else None
+        final = SpatialTransformer(before, config.text_width) if config.final_attention else NoAttention()
+        self.final_attention = final
         self.norm = group_norm(before + skips[-1])
         self.head = zero_init(nn.Conv2d(before + skips[-1], channels, 3, padding=1))
 
@@ -92,8 +101,7 @@ class UNet(nn.Module):
             if i % self.config.blocks == 0:
                 h = self.downsample[i // self.config.blocks](h)
             h = block(h, condition)
-            if attention is not None:
-                h = attention(h, text)
+            h = attention(h, text)
             skips.append(h)
         h = self.mid[0](h, condition)
         h = self.mid_attention(h, text)
@@ -101,9 +109,6 @@ class UNet(nn.Module):
         for i, (block, attention) in enumerate(zip(self.up, self.up_attention, strict=True)):
             if i and i % self.config.blocks == 0:
                 h = F.interpolate(h, scale_factor=2, mode="nearest")
-            h = block(torch.cat([h, skips.pop()], dim=1), condition)
-            if attention is not None:
-                h = attention(h, text)
-        if self.final_attention is not None:
-            h = self.final_attention(h, text)
+            h = attention(block(torch.cat([h, skips.pop()], dim=1), condition), text)
+        h = self.final_attention(h, text)
         return self.head(F.silu(self.norm(torch.cat([h, stem], dim=1)))).float()

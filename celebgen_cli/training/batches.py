@@ -47,7 +47,8 @@ def training_and_held_out(dataset: Dataset, valid: Dataset | None = None) -> tup
 
 def batch_rows(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
     """Rows of the batch of `step` (0-based): every epoch is its own permutation, batches run across epoch ends."""
-    first, rows = step * batch_size, []
+    first = step * batch_size
+    rows: list[int] = []
     while len(rows) < batch_size:
         epoch, offset = divmod(first + len(rows), count)
         rows.extend(_epoch_order(count, seed, epoch)[offset : offset + batch_size - len(rows)])

@@ -1,8 +1,8 @@
 """Checkpoints: folders that are whole or absent, verified when they are read.
 
-    RUN/checkpoints/step-0001000/
-        weights.safetensors, ema.safetensors, optimizer.safetensors   tensors
-        state.json                                                    step, SHA-256 of each file, random state's seed
+RUN/checkpoints/step-0001000/
+    weights.safetensors, ema.safetensors, optimizer.safetensors   tensors
+    state.json                                                    step, SHA-256 of each file, random state's seed
 """
 
 import os
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.files import atomic_write_json, read_json, sha256_file
+from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha256_file
 
 FORMAT_VERSION = 1
 
@@ -45,6 +45,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, path)
         with path.open("rb+") as file:
             os.fsync(file.fileno())
+        make_readable(path)
     except (OSError, SafetensorError) as error:
         raise CelebgenError(
             f"cannot write {path} ({error}); free some space or choose another folder, then give the same command "
@@ -63,7 +64,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise CelebgenError(f"{path} does not exist") from error
     except (OSError, SafetensorError) as error:
-        raise CelebgenError(f"{path} is truncated or not a safetensors file ({error}); fetch or make it again") from error
+        raise CelebgenError(f"{path} is truncated or no safetensors file ({error}); fetch or make it again") from error
 
 
 def write_checkpoint(
@@ -124,7 +125,7 @@ def newest_checkpoint(
     folder: Path, only: tuple[str, ...] = ("weights", "ema", "optimizer")
 ) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint that is whole, and a sentence for each newer one that is not."""
-    damaged = []
+    damaged: list[str] = []
     for path in reversed(list_checkpoints(folder)):
         try:
             return read_checkpoint(path, only), damaged

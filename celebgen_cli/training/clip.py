@@ -31,7 +31,7 @@ class CLIPLossConfig:
     insert: float = 0.3  # share of captions into which unknown tokens are put: they must change nothing
     replace: float = 0.02  # share of tokens that become unknown
     empty: float = 0.02  # share of captions that say nothing, and are true of every picture
-    contrast: str = "sigmoid"  # "softmax": plain ClipLoss, the baseline, whose only positive is the caption's own picture
+    contrast: str = "sigmoid"  # "softmax": plain ClipLoss, the baseline: the only positive is the caption's own picture
 
 
 class CompactCLIP(nn.Module):
@@ -214,4 +214,3 @@ def _probe_f1(fit: Tensor, fit_named: np.ndarray, test: Tensor, test_named: np.n
     said, read = labels(test_named) > 0.5, design(test) @ weights > 0.5
     hits = float((said & read).sum())
     return 2 * hits / max(1.0, float(said.sum() + read.sum()))
-

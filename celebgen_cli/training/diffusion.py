@@ -131,7 +131,14 @@ class DiffusionTask(Task):
         assert isinstance(ema, UNet)
         prompts = [prompt for prompt in PREVIEW_PROMPTS for _ in range(2)]
         images = generate(
-            self.text, self.cvae, ema, self.schedule, prompts, [i % 2 for i in range(len(prompts))], steps=12, guidance=1.5
+            self.text,
+            self.cvae,
+            ema,
+            self.schedule,
+            prompts,
+            [i % 2 for i in range(len(prompts))],
+            steps=12,
+            guidance=1.5,
         )
         save_grid(to_uint8(images), path, columns=8, labels=[prompt or "(nothing)" for prompt in prompts])
 

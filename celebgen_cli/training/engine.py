@@ -1,7 +1,7 @@
 """One training loop for every network: autocast, clipping, EMA, checkpoints, exact resume.
 
-A task (CLIP, CVAE, prior, denoiser) gives a module and a loss that is a pure function of (seed, step): which rows, which
-captions, which noise. So a run that goes on from a checkpoint repeats nothing and skips nothing.
+A task (CLIP, CVAE, prior, denoiser) gives a module and a loss that is a pure function of (seed, step): which rows,
+which captions, which noise. So a run that goes on from a checkpoint repeats nothing and skips nothing.
 """
 
 import json
@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, read_json
-from celebgen_cli.models.devices import autocast
+from celebgen_cli.models.devices import autocast, resolve_precision
 from celebgen_cli.training import checkpoints
 
 FORMAT = "celebgen-run"
@@ -70,10 +70,8 @@ class Task(Protocol):
         """Write a picture of what the averaged weights do."""
 
 
-class Reporter(Protocol):
-    """Where progress goes. The command line shows it, tests ignore it."""
-
-    def __call__(self, step: int, steps: int, metrics: Mapping[str, float]) -> None: ...
+# where progress goes: (step, steps, figures); the command line shows it
+Reporter = Callable[[int, int, Mapping[str, float]], None]
 
 
 def quiet(step: int, steps: int, metrics: Mapping[str, float]) -> None:
@@ -160,7 +158,8 @@ class Trainer:
         torch.set_flush_denormal(True)
         task.module.to(device)
         self.ema = AveragedModel(
-            task.module, multi_avg_fn=ema_update(config.ema_half_life)  # type: ignore[arg-type]
+            task.module,
+            multi_avg_fn=ema_update(config.ema_half_life),  # type: ignore[arg-type]
         )
         self.ema.eval().requires_grad_(False)
         self.groups = [list(group) for group in task.parameter_groups()]
@@ -171,8 +170,9 @@ class Trainer:
             weight_decay=config.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )
-        self.autocast, scale = autocast(device, config.precision)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=scale)
+        self.autocast = autocast(device, config.precision)
+        half = resolve_precision(device, config.precision) == "fp16"
+        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         # the fused attention of the CPU is fast forwards and several times slower than plain products backwards
         self.attention = (lambda: sdpa_kernel(SDPBackend.MATH)) if device.type == "cpu" else nullcontext
         self.step = 0
@@ -181,7 +181,13 @@ class Trainer:
             self._resume(warn)
         atomic_write_json(
             self.run / "config.json",
-            {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": task.kind, **settings, "train": asdict(config)},
+            {
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "kind": task.kind,
+                **settings,
+                "train": asdict(config),
+            },
         )
 
     def _resume(self, warn: Callable[[str], None]) -> None:
@@ -256,8 +262,8 @@ class Trainer:
 
     def _one_step(self) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         self.task.module.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.config)
+        for entry in self.optimizer.param_groups:
+            entry["lr"] = learning_rate(self.step, self.config)
         with self.autocast(), self.attention():
             loss, logged = self.task.loss(self.step)
         with self.attention():
@@ -296,7 +302,9 @@ def _cut_metrics(path: Path, step: int) -> None:
     """Drop the lines of steps that will be done again."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.startswith("{") and line.endswith("}") and json.loads(line)["step"] <= step]
+        kept = [
+            line for line in lines if line.startswith("{") and line.endswith("}") and json.loads(line)["step"] <= step
+        ]
         path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 

@@ -45,14 +45,16 @@ class PriorTask(Task):
         rows = batch_rows(len(examples), self.batch_size, step, self.seed)
         rng = numpy_generator(self.seed, step, 0)
         texts, _ = captions(examples.attributes(rows), rng)
-        texts = ["" if drop else text for text, drop in zip(texts, rng.random(len(texts)) < self.drop_text, strict=True)]
+        texts = [
+            "" if drop else text for text, drop in zip(texts, rng.random(len(texts)) < self.drop_text, strict=True)
+        ]
         q = latents.posterior(rows, rng.random(len(rows)) < 0.5, self.device)
         with torch.no_grad():
             features = self.text(texts)
         return cross_entropy(q, self.module(features)).mean(), {}
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
-        """Held-out nats a dimension with the text and without, and the variance of the whitened latent (must be near 1)."""
+        """Held-out nats a dimension with text and without, and the variance of the whitened latent (must be near 1)."""
         examples, latents = self.held_out
         rng = numpy_generator(self.seed, 0, 90)
         with_text, without, variance, count = 0.0, 0.0, [], min(2048, len(examples))

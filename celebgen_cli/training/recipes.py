@@ -183,7 +183,7 @@ def prepare_prior(
     text, cvae = parts.text.to(where), parts.cvae.to(where)
     cvae.prior.requires_grad_(True)
     pairs = [
-        (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision)[0], progress))
+        (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision), progress))
         for examples in training_and_held_out(data, held)
     ]
 
@@ -227,7 +227,7 @@ def prepare_diffusion(
     )  # fmt: skip
     config = with_overrides(DIFFUSION[preset], **overrides)
     pairs = [
-        (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision)[0], progress))
+        (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision), progress))
         for examples in training_and_held_out(data, held)
     ]
 

@@ -124,5 +124,6 @@ class CVAETask(Task):
         p = ema.prior(features)
         noise = torch.randn(p.mean.shape, generator=torch_generator(self.seed, 0, 81)).to(self.device)
         drawn = ema.decode(p.sample(noise), features)
-        save_grid(to_uint8(torch.cat([images, ema.reconstruct(images, self.text([""])), drawn])), path, columns=len(rows))
-
+        save_grid(
+            to_uint8(torch.cat([images, ema.reconstruct(images, self.text([""])), drawn])), path, columns=len(rows)
+        )

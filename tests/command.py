@@ -1,0 +1,78 @@
+"""The command as a user has it: the installed entry point in a process of its own, or the same program in this one."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+COMMAND = Path(sysconfig.get_path("scripts")) / ("celebgen.exe" if sys.platform == "win32" else "celebgen")
+ENVIRONMENT = {"COLUMNS": "200", "PYTHONUTF8": "1", "NO_COLOR": "1"}
+
+
+def celebgen(*arguments: object, cwd: Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the installed `celebgen` to its end."""
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], cwd=cwd, env=os.environ | ENVIRONMENT, capture_output=True, text=True,
+        encoding="utf-8", **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
+    )  # fmt: skip
+
+
+def start(*arguments: object, cwd: Path) -> "subprocess.Popen[str]":
+    """Start the installed `celebgen` and return at once."""
+    return subprocess.Popen(
+        [COMMAND, *map(str, arguments)], cwd=cwd, env=os.environ | ENVIRONMENT, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+    )  # fmt: skip
+
+
+def invoke(*arguments: object, stdin: str | bytes | None = None) -> Result:
+    """Run the command line in this process."""
+    from celebgen_cli.cli import app
+
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin, env=ENVIRONMENT)
+
+
+def one_sentence(result: Result, code: int) -> str:
+    """The error of a failed call, after checking that it is one line on stderr, without traceback, and nothing on stdout."""
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in lines[0]
+    return lines[0]
+
+
+class Chain:
+    """A folder with a prepared dataset, the three runs and the exported model, all tiny."""
+
+    diffusion_steps = 40
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.dataset, self.clip, self.vae = folder / "dataset", folder / "clip", folder / "vae"
+        self.unet, self.model = folder / "unet", folder / "model"
+        self.said: dict[str, subprocess.CompletedProcess[str]] = {}
+
+    def train_diffusion(self, run: object, *more: object) -> tuple[object, ...]:
+        """The arguments of `train-diffusion` that made `self.unet`, with another run folder."""
+        return (
+            "train-diffusion", self.dataset, "-o", run, "--vae", self.vae, "--preset", "tiny",
+            "--steps", self.diffusion_steps, "--checkpoint-every", 10, "--sample-every", 40, *more,
+        )  # fmt: skip
+
+    def commands(self) -> dict[str, tuple[object, ...]]:
+        """Every call, with paths as a user would type them."""
+        return {
+            "prepare": ("prepare", "celeba/img_align_celeba", "-o", "dataset", "--annotations", "celeba", "--size", 32,
+                        "--workers", 1),
+            "train-clip": ("train-clip", "dataset", "-o", "clip", "--preset", "tiny", "--steps", 20,
+                           "--checkpoint-every", 10),
+            "train-vae": ("train-vae", "dataset", "-o", "vae", "--text", "clip", "--preset", "tiny", "--steps", 20,
+                          "--perceptual", "none", "--checkpoint-every", 10, "--sample-every", 20),
+            "train-diffusion": self.train_diffusion("unet"),
+            "export": ("export", "unet", "-o", "model", "--steps", 4),
+        }  # fmt: skip
