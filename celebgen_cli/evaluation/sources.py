@@ -81,9 +81,12 @@ class TextToImage(Protocol):
     def defaults(self) -> Mapping[str, Any]:
         """The sampler, steps and guidance that suit it."""
 
-    # Not typed further: an implementation names the settings that it takes.
-    sample: Callable[..., np.ndarray]
-    """`sample(prompts, seeds, **settings)`: uint8 [N, H, W, 3], one image a prompt and seed."""
+    @property
+    def sample(self) -> Callable[..., np.ndarray]:
+        """`sample(prompts, seeds, **settings)`: uint8 [N, H, W, 3], one image a prompt and seed.
+
+        Not typed further: an implementation names the settings that it takes.
+        """
 
 
 @dataclass

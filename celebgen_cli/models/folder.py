@@ -145,7 +145,7 @@ def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), v
         except (RuntimeError, TypeError, KeyError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
             raise CelebgenError(
-                f"{folder / FILES[name]} does not fit the configuration in model.json ({first}); fetch or export it again"
+                f"{folder / FILES[name]} does not fit the configuration in model.json ({first}); fetch or make it again"
             ) from error
         module.eval().requires_grad_(False)
     return parts

@@ -22,18 +22,18 @@ Progress = Callable[[int, int], None]
 # what suits each preset on a CPU of two cores; a GPU wants more steps and larger batches
 CLIP = {
     "tiny": TrainConfig(20, 16, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
-    "small64": TrainConfig(2000, 128, 5e-4, warmup=100, ema_half_life=100),
-    "base128": TrainConfig(2000, 128, 5e-4, warmup=100, ema_half_life=100),
+    "small64": TrainConfig(600, 128, 1e-3, warmup=100, ema_half_life=100, checkpoint_every=200),
+    "base128": TrainConfig(600, 128, 1e-3, warmup=100, ema_half_life=100, checkpoint_every=200),
 }
 VAE = {
     "tiny": TrainConfig(20, 8, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
-    "small64": TrainConfig(4000, 16, 6e-4, ema_half_life=200),
-    "base128": TrainConfig(4000, 16, 6e-4, ema_half_life=200),
+    "small64": TrainConfig(2800, 16, 6e-4, ema_half_life=200, checkpoint_every=400, sample_every=400),
+    "base128": TrainConfig(2800, 16, 6e-4, ema_half_life=200, checkpoint_every=400, sample_every=400),
 }
 PRIOR = {
     "tiny": TrainConfig(10, 16, 1e-3, warmup=2, ema_half_life=5, checkpoint_every=5, log_every=1),
-    "small64": TrainConfig(1500, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
-    "base128": TrainConfig(1500, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
+    "small64": TrainConfig(600, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
+    "base128": TrainConfig(600, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
 }
 DIFFUSION = {
     "tiny": TrainConfig(20, 16, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
