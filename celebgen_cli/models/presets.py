@@ -35,7 +35,7 @@ def tiny() -> Preset:
     return Preset(
         CLIPConfig(16, 2, 2, 48, 16, 32, (1, 1, 1, 1), 4),
         CVAEConfig(32, 4, 2, (16, 24), (24, 16), 2, 1, 32, 32, 1, text_width=16, pooled_width=16),
-        UNetConfig(4, (24, 32), 1, (1,), False, 48, text_width=16, pooled_width=16),
+        UNetConfig(4, (24, 32), 1, (1,), 48, text_width=16, pooled_width=16),
     )
 
 
@@ -44,7 +44,7 @@ def small64() -> Preset:
     return Preset(
         CLIPConfig(layers=3, width=192, heads=3, embed_dim=192),
         CVAEConfig(64, 4, 2, (64, 160), (192, 96), 2, text_width=192, pooled_width=192),
-        UNetConfig(4, (96, 192), 2, (1,), True, 256, text_width=192, pooled_width=192),
+        UNetConfig(4, (96, 192), 2, (1,), 256, text_width=192, pooled_width=192),
     )
 
 
