@@ -67,8 +67,8 @@ def guard(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            say("interrupted")
+        except KeyboardInterrupt as error:
+            say(f"interrupted: {error}" if error.args else "interrupted")
             raise typer.Exit(130) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit

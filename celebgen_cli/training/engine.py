@@ -225,7 +225,7 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM came; a checkpoint of the last finished step is on the disk.
-            CelebgenError: the loss is not a number, or a checkpoint cannot be written.
+            CelebgenError: a gradient is not finite, or a checkpoint cannot be written.
         """
         config, metrics = self.config, dict[str, float]()
         with _interruptible() as stop:
@@ -236,14 +236,8 @@ class Trainer:
                 counted += 1
                 last = self.step == config.steps
                 if self.step % config.log_every == 0 or last or stop.is_set():
-                    value = float(loss)
-                    if not math.isfinite(value):
-                        raise CelebgenError(
-                            f"the loss became {value} by step {self.step}; the last checkpoint in {self.folder} is "
-                            "good: go on from it with --resume and a lower --learning-rate"
-                        )
                     seconds = time.perf_counter() - began
-                    metrics = {"loss": value, **{k: float(v) for k, v in logged.items()}}
+                    metrics = {"loss": float(loss), **{k: float(v) for k, v in logged.items()}}
                     metrics["images_per_second"] = counted * config.batch_size / max(seconds, 1e-9)
                     began, counted = time.perf_counter(), 0
                     self._log(metrics)
@@ -257,7 +251,7 @@ class Trainer:
                         self.task.preview(self.ema.module, self.run / "samples" / f"step-{self.step:07d}.png")
                     began, counted = time.perf_counter(), 0
                 if stop.is_set():
-                    raise KeyboardInterrupt
+                    raise KeyboardInterrupt(f"step {self.step} is on the disk; add --resume to go on from it")
         return metrics
 
     def _one_step(self) -> tuple[Tensor, Mapping[str, Tensor | float]]:
@@ -270,7 +264,13 @@ class Trainer:
             self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         for group in self.groups:
-            nn.utils.clip_grad_norm_(group, self.config.clip)
+            norm = nn.utils.clip_grad_norm_(group, self.config.clip)
+            if not self.scaler.is_enabled() and not math.isfinite(float(norm)):  # the scaler skips such steps by itself
+                raise CelebgenError(
+                    f"loss {float(loss):.4g} of step {self.step + 1} has a gradient that is not finite, so training "
+                    f"stopped before it was applied; the checkpoints in {self.folder} are good: go on from them with "
+                    "--resume and a lower --learning-rate, or another --seed"
+                )
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The model in the box, from CelebA's files to its figures: the exact commands.
+#
+#   CELEBA=celeba OUT=base128 bash examples/train_base128.sh
+#
+# CELEBA  folder with img_align_celeba.zip, list_attr_celeba.txt[.gz], list_eval_partition.txt[.gz], identity_CelebA.txt[.gz].
+#         Where it has train128-0.zip to train128-9.zip too (37,540 images of *train*, cut to face178 at 128 px already),
+#         they are trained on, as the model in the box was; else all of *train* in img_align_celeba.zip.
+# OUT     folder for datasets, runs and the model
+# STEPS   steps of the denoiser
+# LPIPS   folder with alexnet-features.safetensors and alexnet-lpips-lin.safetensors; unset: torchvision's, downloaded
+#
+# Each training command stops at Ctrl-C with a checkpoint; RESUME=1 runs this script again and goes on from there.
+set -euo pipefail
+
+celeba=${CELEBA:-celeba}
+out=${OUT:-base128}
+steps=${STEPS:-TODO_STEPS}
+perceptual=()
+if [ -n "${LPIPS:-}" ]; then perceptual=(--perceptual-weights "$LPIPS"); fi
+resume=()
+if [ -n "${RESUME:-}" ]; then resume=(--resume); fi
+
+# 1. Data: training images, and *valid* cut from CelebA's own JPEGs.
+if [ ! -e "$out/data/valid" ]; then
+    celebgen prepare "$celeba/img_align_celeba.zip" -o "$out/data/valid" --annotations "$celeba" --crop face178 --size 128
+fi
+train=$out/data/valid
+if [ -e "$celeba/train128-0.zip" ]; then
+    train=$out/data/train
+    if [ ! -e "$train" ]; then
+        celebgen prepare "$celeba"/train128-*.zip -o "$train" --annotations "$celeba" --already face178 --size 128
+    fi
+fi
+common=(--valid "$out/data/valid" --checkpoint-every 200 ${resume[@]+"${resume[@]}"})
+
+# 2. Text encoder, CVAE with its prior, denoiser.
+celebgen train-clip "$train" -o "$out/runs/clip" --steps 600 --learning-rate 1e-3 "${common[@]}"
+celebgen train-vae "$train" -o "$out/runs/vae" --text "$out/runs/clip" --steps 2800 --batch-size 16 \
+    ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
+celebgen train-diffusion "$train" -o "$out/runs/unet" --vae "$out/runs/vae" --steps "$steps" "${common[@]}"
+
+# 3. One folder, 8 bit.
+celebgen export "$out/runs/unet" -o "$out/model" --name celebgen-base128 --force
+
+# 4. Its figures.
+export CELEBGEN_DATASET=$out/data/valid
+celebgen evaluate fid "$out/model"
+celebgen evaluate reconstruction "$out/model"
