@@ -37,8 +37,8 @@ PRIOR = {
 }
 DIFFUSION = {
     "tiny": TrainConfig(20, 16, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
-    "small64": TrainConfig(8000, 64, 5e-4, ema_half_life=500),
-    "base128": TrainConfig(8000, 48, 5e-4, ema_half_life=500),
+    "small64": TrainConfig(6400, 32, 5e-4, ema_half_life=500, checkpoint_every=800, sample_every=800),
+    "base128": TrainConfig(6400, 32, 5e-4, ema_half_life=500, checkpoint_every=800, sample_every=800),
 }
 
 
