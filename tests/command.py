@@ -36,7 +36,7 @@ def invoke(*arguments: object, stdin: str | bytes | None = None) -> Result:
 
 
 def one_sentence(result: Result, code: int) -> str:
-    """The error of a failed call, after checking that it is one line on stderr, without traceback, and nothing on stdout."""
+    """The error of a failed call, once it is sure that this is one line on stderr, with nothing on stdout."""
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert (result.exit_code, result.stdout) == (code, ""), result.output
     lines = result.stderr.splitlines()

@@ -1,10 +1,10 @@
-"""No network, one thread, and what the tests share: drawn faces, a tiny model, and one chain of runs made by the command."""
+"""No network, one thread, and what tests share: drawn faces, a tiny model, one chain of runs made by the command."""
 
 import os
 import sys
 from pathlib import Path
 
-# before torch is imported: tiny tensors are fastest on one thread, and a thread count of its own would change a sum's order
+# before torch is imported: tiny tensors are fastest on one thread, and more would change the order of sums
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 OFFLINE = str(Path(__file__).with_name("offline"))

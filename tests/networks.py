@@ -1,4 +1,4 @@
-"""Tiny networks with random weights everywhere, zero-initialised layers included: nothing is silent, so nothing hides."""
+"""Tiny networks with random weights everywhere, zero-initialised layers included: no part of them is silent."""
 
 import math
 from dataclasses import replace
@@ -18,15 +18,15 @@ from celebgen_cli.models.unet import UNet
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Fill every parameter: matrices and kernels with variance 1 / fan-in, vectors with their own value and some noise."""
+    """Fill every parameter: matrices and kernels with variance 1 / fan-in, biases near 0, weights of norms near 1."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in module.parameters():
+        for name, parameter in module.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.ndim >= 2:
                 parameter.copy_(noise / math.sqrt(parameter[0].numel()))
             else:
-                parameter.add_(0.1 * noise)
+                parameter.copy_(0.1 * noise + (1.0 if name.endswith("weight") else 0.0))
     return module
 
 

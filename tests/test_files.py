@@ -27,7 +27,7 @@ def test_bytes_and_json_are_written_in_new_folders(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old", encoding="utf-8")
-    with pytest.raises(RuntimeError, match="half way"), atomic_path(path) as temporary:
+    with pytest.raises(RuntimeError, match=r"half way"), atomic_path(path) as temporary:
         temporary.write_text("new, but not all of", encoding="utf-8")
         raise RuntimeError("half way")
     assert path.read_text(encoding="utf-8") == "old"
@@ -49,7 +49,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(CelebgenError, match="cannot write"):
+    with pytest.raises(CelebgenError, match=r"cannot write"):
         atomic_write_bytes(tmp_path / "file" / "inside", b"")
 
 

@@ -9,12 +9,15 @@ import pytest
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "example.invalid", "2001:db8::1"])
 def test_the_network_is_refused(host: str) -> None:
-    with pytest.raises(OSError, match="do not use the network"):
+    with pytest.raises(OSError, match=r"do not use the network"):
         socket.create_connection((host, 80), timeout=1)
 
 
 def test_a_datagram_is_refused() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out, pytest.raises(OSError, match="do not use the network"):
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+        pytest.raises(OSError, match=r"do not use the network"),
+    ):
         out.sendto(b"x", ("192.0.2.1", 9))
 
 

@@ -1,6 +1,7 @@
 """Text in, faces out: seeds, coordinates, guidance, and settings that cannot work."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def conditional(prompts: list[str], seeds: list[int], steps: int) -> np.ndarray:
         p = cvae.prior(c)
         times = [*trailing_timesteps(1000, steps), 0]
         u = image_noise(seeds, (4, 8, 8))
-        for t, s in zip(times, times[1:], strict=False):
+        for t, s in pairwise(times):
             (a, b), (a2, b2) = (
                 (SCHEDULE.alpha_bar(level) ** 0.5, (1 - SCHEDULE.alpha_bar(level)) ** 0.5) for level in (t, s)
             )
@@ -187,7 +188,7 @@ def test_settings_that_cannot_work(model: Model, settings: dict[str, Any], sente
 
 
 def test_each_prompt_needs_a_seed(model: Model) -> None:
-    with pytest.raises(UsageError, match="2 prompts need as many seeds, not 1"):
+    with pytest.raises(UsageError, match=r"2 prompts need as many seeds, not 1"):
         model.sample(["man", "woman"], [0])
 
 
@@ -200,7 +201,7 @@ def test_reconstruction_is_without_text(model: Model) -> None:
     expected = to_uint8(model.cvae.decode(model.cvae.encode(floats, nothing).mean, nothing))
     assert np.abs(made.astype(int) - expected).max() <= 1
     assert model.reconstruct(images[:0]).shape == (0, 32, 32, 3)
-    with pytest.raises(UsageError, match="takes pictures"):
+    with pytest.raises(UsageError, match=r"takes pictures"):
         model.reconstruct(images[:, :16])
 
 
@@ -228,13 +229,13 @@ def test_without_a_schedule(model_folder: Path, tmp_path: Path) -> None:
             load_model(copy)
     del info["schedule"]
     (copy / "model.json").write_text(json.dumps(info), encoding="utf-8")
-    with pytest.raises(CelebgenError, match="has no schedule"):
+    with pytest.raises(CelebgenError, match=r"has no schedule"):
         load_model(copy)
 
 
 def test_an_installation_without_a_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pipeline, "PRETRAINED", tmp_path)
-    with pytest.raises(CelebgenError, match="no model in the box; give one with --model MODEL"):
+    with pytest.raises(CelebgenError, match=r"no model in the box; give one with --model MODEL"):
         load_model()
 
 

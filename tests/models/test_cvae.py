@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Normal, kl_divergence as torch_kl
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as torch_kl
 
 from celebgen_cli.models.cvae import (
     CVAE,
@@ -77,7 +78,7 @@ def test_shapes() -> None:
 
 
 def test_latents_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="8 px latents, decoder expects 16 px"):
+    with pytest.raises(ValueError, match=r"8 px latents, decoder expects 16 px"):
         CVAE(replace(tiny().cvae, decoder_widths=(24,)))
 
 

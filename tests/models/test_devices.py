@@ -27,7 +27,7 @@ def test_the_named_device() -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "nonsense", ""])
 def test_a_device_that_is_not_there(name: str) -> None:
-    with pytest.raises(UsageError, match=f"there is no device '{name}' here; use cuda, mps or cpu"):
+    with pytest.raises(UsageError, match=rf"there is no device '{name}' here; use cuda, mps or cpu"):
         choose_device(name)
 
 
@@ -61,7 +61,7 @@ def test_what_auto_stands_for(
 
 
 def test_precisions_that_cannot_be() -> None:
-    with pytest.raises(UsageError, match="no precision 'fp8'; choose one of auto, fp32, bf16, fp16"):
+    with pytest.raises(UsageError, match=r"no precision 'fp8'; choose one of auto, fp32, bf16, fp16"):
         autocast(CPU, "fp8")
-    with pytest.raises(UsageError, match="fp16 needs a CUDA device; on cpu use bf16 or fp32"):
+    with pytest.raises(UsageError, match=r"fp16 needs a CUDA device; on cpu use bf16 or fp32"):
         autocast(CPU, "fp16")

@@ -54,7 +54,9 @@ def test_round_trip_in_full_precision(model_folder: Path) -> None:
 
 def test_round_trip_in_eight_bit(tmp_path: Path, model_folder: Path) -> None:
     save_model(load_model(model_folder), tmp_path / "small", "int8")
-    sizes = [sum(p.stat().st_size for p in folder.glob("*.safetensors")) for folder in (tmp_path / "small", model_folder)]
+    sizes = [
+        sum(p.stat().st_size for p in folder.glob("*.safetensors")) for folder in (tmp_path / "small", model_folder)
+    ]
     assert sizes[0] < 0.5 * sizes[1]
     unet, exact = load_model(tmp_path / "small", ("unet",)).unet, tiny_unet()
     assert unet is not None
@@ -83,7 +85,7 @@ def test_parts_can_be_loaded_alone(copy: Path) -> None:
 
 def test_parts_that_were_never_there(tmp_path: Path) -> None:
     save_model(Components(text=tiny_text()), tmp_path / "text")
-    with pytest.raises(CelebgenError, match="has no cvae network"):
+    with pytest.raises(CelebgenError, match=r"has no cvae network"):
         load_model(tmp_path / "text")
 
 
@@ -145,7 +147,7 @@ def test_an_altered_configuration(copy: Path, change: dict[str, Any]) -> None:
 
 def test_another_version(copy: Path) -> None:
     edit(copy, format_version=2)
-    with pytest.raises(CelebgenError, match="format version 2, and this celebgen reads 1"):
+    with pytest.raises(CelebgenError, match=r"format version 2, and this celebgen reads 1"):
         load_model(copy)
 
 
@@ -154,7 +156,11 @@ def test_places_without_a_model(tmp_path: Path, copy: Path) -> None:
         load_model(tmp_path / "nowhere")
     with pytest.raises(CelebgenError, match=r"it has no model\.json"):
         load_model(tmp_path)
-    for content, words in (("{", "cannot be read as JSON"), ("[]", "does not describe a celebgen model"), ("{}", "does not")):
+    for content, words in (
+        ("{", "cannot be read as JSON"),
+        ("[]", "does not describe a celebgen model"),
+        ("{}", "does not"),
+    ):
         (copy / "model.json").write_text(content, encoding="utf-8")
         with pytest.raises(CelebgenError, match=words):
             load_model(copy)
@@ -164,7 +170,7 @@ def test_a_full_folder_needs_force(copy: Path) -> None:
     before = (copy / "unet.safetensors").read_bytes()
     (copy / "README.md").write_text("a card written by hand", encoding="utf-8")
     parts = Components(tiny_text(), tiny_cvae(), tiny_unet(seed=9))
-    with pytest.raises(UsageError, match="is not empty; choose another folder, or add --force"):
+    with pytest.raises(UsageError, match=r"is not empty; choose another folder, or add --force"):
         save_model(parts, copy)
     assert (copy / "unet.safetensors").read_bytes() == before
     save_model(parts, copy, force=True)
@@ -181,15 +187,15 @@ def test_a_full_disk_leaves_the_old_model(copy: Path, monkeypatch: pytest.Monkey
 
     before = {p.name: p.read_bytes() for p in copy.iterdir()}
     monkeypatch.setattr(module, "save_file", full)
-    with pytest.raises(CelebgenError, match="No space left on device.*free some space"):
+    with pytest.raises(CelebgenError, match=r"No space left on device.*free some space"):
         save_model(Components(cvae=tiny_cvae()), copy, force=True)
     assert {p.name: p.read_bytes() for p in copy.iterdir()} == before
-    with pytest.raises(CelebgenError, match="No space left"):
+    with pytest.raises(CelebgenError, match=r"No space left"):
         save_model(Components(cvae=tiny_cvae()), copy.parent / "new")
     assert listing(copy.parent) == ["model"]
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(CelebgenError, match="cannot write"):
+    with pytest.raises(CelebgenError, match=r"cannot write"):
         save_model(Components(cvae=tiny_cvae()), tmp_path / "file" / "model")

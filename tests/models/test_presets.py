@@ -23,9 +23,13 @@ def test_the_networks_of_a_preset_fit_together(name: str) -> None:
     assert sizes.cvae.latent_channels == sizes.unet.latent_channels
     assert sizes.cvae.latent_size % 2 ** (len(sizes.unet.widths) - 1) == 0
     assert sizes.clip.width % sizes.clip.heads == 0
-    assert (sizes.cvae.image_size, sizes.cvae.latent_size) == {"tiny": (32, 8), "small64": (64, 16), "base128": (128, 16)}[name]
+    assert (sizes.cvae.image_size, sizes.cvae.latent_size) == {
+        "tiny": (32, 8),
+        "small64": (64, 16),
+        "base128": (128, 16),
+    }[name]
 
 
 def test_unknown_preset() -> None:
-    with pytest.raises(UsageError, match="no preset 'huge'; choose one of tiny, small64, base128"):
+    with pytest.raises(UsageError, match=r"no preset 'huge'; choose one of tiny, small64, base128"):
         preset("huge")

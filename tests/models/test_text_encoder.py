@@ -25,7 +25,13 @@ from celebgen_cli.training.clip import CompactCLIP
 from tests.faces import random_attributes
 from tests.networks import randomise, tiny_text
 
-PROMPTS = ["smiling woman blond hair", "", "A photo of an old man, with glasses and a hat.", "zebra quixotic", "man " * 80]
+PROMPTS = [
+    "smiling woman blond hair",
+    "",
+    "A photo of an old man, with glasses and a hat.",
+    "zebra quixotic",
+    "man " * 80,
+]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +110,7 @@ def test_built_again_from_its_description(text: CompactText) -> None:
     again = build_text(described, text.state_dict())
     assert torch.equal(again(PROMPTS).pooled, text(PROMPTS).pooled)
     assert (again.width, again.pooled_width, again.source) == (16, 16, "compact")
-    with pytest.raises(CelebgenError, match="weights of the compact text encoder are missing"):
+    with pytest.raises(CelebgenError, match=r"weights of the compact text encoder are missing"):
         build_text(described, None)
 
 
@@ -127,7 +133,13 @@ def test_an_open_clip_model_from_a_folder(tmp_path: Path) -> None:
     model = CompactCLIP(c).eval()
     randomise(model)
     vision = {"layers": list(c.image_layers), "width": c.image_width, "image_size": c.image_size}
-    words = {"context_length": c.context_length, "width": c.width, "heads": c.heads, "layers": c.layers, "vocab_size": 49408}
+    words = {
+        "context_length": c.context_length,
+        "width": c.width,
+        "heads": c.heads,
+        "layers": c.layers,
+        "vocab_size": 49408,
+    }
     config = {"model_cfg": {"embed_dim": c.embed_dim, "vision_cfg": vision, "text_cfg": words}, "preprocess_cfg": {}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
     state = {k: v.contiguous() for k, v in model.clip.state_dict().items() if k != "logit_bias"}
@@ -146,7 +158,7 @@ def test_an_open_clip_model_from_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["no-such-model/none", "ViT-B-32/no-such-tag"])
 def test_an_open_clip_model_that_does_not_exist(source: str) -> None:
-    with pytest.raises(CelebgenError, match="open_clip cannot load the text encoder"):
+    with pytest.raises(CelebgenError, match=r"open_clip cannot load the text encoder"):
         OpenClipText(source)
 
 

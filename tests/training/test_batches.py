@@ -37,8 +37,12 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 def test_generators_are_their_own() -> None:
     keys = [(seed, step, purpose) for seed in (0, 1) for step in (0, 1, 2) for purpose in (0, 1)]
     assert len({float(numpy_generator(*key).random()) for key in keys}) == len(keys)
-    assert len({float(torch.rand(1, generator=torch_generator(*key), dtype=torch.float64)) for key in keys}) == len(keys)
-    assert torch.equal(torch.rand(3, generator=torch_generator(5, 6, 7)), torch.rand(3, generator=torch_generator(5, 6, 7)))
+    assert len({float(torch.rand(1, generator=torch_generator(*key), dtype=torch.float64)) for key in keys}) == len(
+        keys
+    )
+    assert torch.equal(
+        torch.rand(3, generator=torch_generator(5, 6, 7)), torch.rand(3, generator=torch_generator(5, 6, 7))
+    )
 
 
 def test_flips() -> None:

@@ -21,7 +21,9 @@ from celebgen_cli.training.checkpoints import (
 
 
 def tensors(value: float) -> dict[str, dict[str, torch.Tensor]]:
-    return {name: {"a": torch.full((3, 2), value), "b": torch.tensor(value)} for name in ("weights", "ema", "optimizer")}
+    return {
+        name: {"a": torch.full((3, 2), value), "b": torch.tensor(value)} for name in ("weights", "ema", "optimizer")
+    }
 
 
 def write(folder: Path, *steps: int, keep: int = 9) -> None:
@@ -120,7 +122,7 @@ def test_a_full_disk(tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch) -
         save(content, path)
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(CelebgenError, match="No space left on device.*checkpoints before this one are intact"):
+    with pytest.raises(CelebgenError, match=r"No space left on device.*checkpoints before this one are intact"):
         write(tmp_path, 10)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["step-0000005"]
@@ -128,7 +130,7 @@ def test_a_full_disk(tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(CelebgenError, match="cannot write .*step-0000001"):
+    with pytest.raises(CelebgenError, match=r"cannot write .*step-0000001"):
         write(tmp_path / "file", 1)
 
 

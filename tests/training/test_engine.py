@@ -117,7 +117,12 @@ def test_it_learns_and_keeps_what_it_should(tmp_path: Path) -> None:
     assert len(scores) == 20
     assert trained.best == pytest.approx(min(scores), rel=1e-4)
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
-    assert (config["format"], config["format_version"], config["kind"], config["of"]) == ("celebgen-run", 1, "toy", "tests")
+    assert (config["format"], config["format_version"], config["kind"], config["of"]) == (
+        "celebgen-run",
+        1,
+        "toy",
+        "tests",
+    )
     assert config["train"]["steps"] == 200
     assert not [p for p in tmp_path.rglob("*") if ".tmp" in p.name]
 
@@ -187,7 +192,7 @@ def test_gradients_are_clipped_by_group(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_and_spoils_no_checkpoint(tmp_path: Path, bad_from: int, log_every: int) -> None:
     task = Toy()
     task.bad_from = bad_from
-    with pytest.raises(CelebgenError, match="the loss became nan by step .* go on from it with --resume"):
+    with pytest.raises(CelebgenError, match=r"the loss became nan by step .* go on from it with --resume"):
         trainer(tmp_path, replace(CONFIG, log_every=log_every), task=task).train()
     assert list_checkpoints(tmp_path / "checkpoints")
     for path in list_checkpoints(tmp_path / "checkpoints"):
@@ -206,7 +211,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(CelebgenError, match="No space left on device.*--resume") as caught:
+    with pytest.raises(CelebgenError, match=r"No space left on device.*--resume") as caught:
         trainer(tmp_path, resume=True).train()
     assert "\n" not in str(caught.value)
     assert {p: p.read_bytes() for p in (tmp_path / "checkpoints").rglob("*") if p.is_file()} == before
@@ -222,7 +227,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     trainer(tmp_path)
-    with pytest.raises(UsageError, match="already holds a run; add --resume"):
+    with pytest.raises(UsageError, match=r"already holds a run; add --resume"):
         trainer(tmp_path)
 
 
@@ -230,7 +235,7 @@ def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
     trainer(tmp_path)
     other = Toy()
     other.kind = "other"
-    with pytest.raises(UsageError, match="holds a run of kind 'toy', not 'other'"):
+    with pytest.raises(UsageError, match=r"holds a run of kind 'toy', not 'other'"):
         trainer(tmp_path, resume=True, task=other)
 
 

@@ -41,7 +41,9 @@ class Toy(Task):
         self.previews.append(path.name)
 
 
-def trainer(run: Path, config: TrainConfig = CONFIG, resume: bool = False, task: Toy | None = None, **more: object) -> Trainer:
+def trainer(
+    run: Path, config: TrainConfig = CONFIG, resume: bool = False, task: Toy | None = None, **more: object
+) -> Trainer:
     return Trainer(
         task or Toy(), run, config, device=torch.device("cpu"), settings={"of": "tests"}, resume=resume,
         **more,  # type: ignore[arg-type]

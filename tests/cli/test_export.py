@@ -1,0 +1,70 @@
+"""`celebgen export`: one folder that holds everything and depends on nothing."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from celebgen_cli.pipeline import load_model
+from tests.command import Chain, invoke, one_sentence
+
+
+def test_what_the_chain_exported(chain: Chain) -> None:
+    info = json.loads((chain.model / "model.json").read_text(encoding="utf-8"))
+    assert (info["format"], info["format_version"], info["name"], info["storage"]) == (
+        "celebgen-model",
+        1,
+        "model",
+        "int8",
+    )
+    assert (info["crop"], info["image_size"], info["training"]["init"]) == ("face178", 32, "prior")
+    assert info["defaults"] == {"sampler": "ddim", "steps": 4, "guidance": 1.5}
+    assert info["data"]["train_images"] == 42
+    assert "non-commercial" in info["license"]
+    assert str(chain.folder) not in json.dumps(info)  # nothing of the machine that trained it
+
+
+def test_it_needs_nothing_else(chain: Chain, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(chain.model, tmp_path / "elsewhere"))
+    assert np.array_equal(
+        load_model(moved, "cpu").sample(["man"], [0]), load_model(chain.model, "cpu").sample(["man"], [0])
+    )
+
+
+@pytest.mark.parametrize(("storage", "bound"), [("int8", 8.0), ("fp16", 1.0)])
+def test_storages_give_nearly_the_same_face(chain: Chain, tmp_path: Path, storage: str, bound: float) -> None:
+    faces = []
+    for kind in ("fp32", storage):
+        out = invoke("export", chain.unet, "-o", tmp_path / kind, "--storage", kind, "--name", "n")
+        assert (out.exit_code, out.stdout) == (0, f"{tmp_path / kind}\n"), out.stderr
+        faces.append(load_model(tmp_path / kind, "cpu", "fp32").sample(["man", "woman"], [0, 1], steps=4).astype(float))
+    assert 0 < np.abs(faces[0] - faces[1]).mean() < bound or storage == "fp16"
+    assert np.abs(faces[0] - faces[1]).mean() < bound
+    sizes = [sum(p.stat().st_size for p in (tmp_path / kind).iterdir()) for kind in ("fp32", storage)]
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_force(chain: Chain, tmp_path: Path) -> None:
+    assert (
+        invoke(
+            "export", chain.unet, "-o", tmp_path / "m", "--steps", 7, "--guidance", 2.5, "--sampler", "ddpm"
+        ).exit_code
+        == 0
+    )
+    (tmp_path / "m" / "README.md").write_text("card", encoding="utf-8")
+    assert "add --force to replace it" in one_sentence(invoke("export", chain.unet, "-o", tmp_path / "m"), 2)
+    assert load_model(tmp_path / "m", "cpu").defaults == {"steps": 7, "guidance": 2.5, "sampler": "ddpm"}
+    assert invoke("export", chain.unet, "-o", tmp_path / "m", "--force").exit_code == 0
+    assert load_model(tmp_path / "m", "cpu").defaults["sampler"] == "ddim"
+    assert (tmp_path / "m" / "README.md").read_text(encoding="utf-8") == "card"
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_reconstruction_of_the_exported_model(chain: Chain) -> None:
+    out = invoke("evaluate", "reconstruction", chain.model, chain.dataset, "--json", "--quiet")
+    assert out.exit_code == 0, out.stderr
+    value = json.loads(out.stdout)
+    assert value["n"] == 12
+    assert 3 < value["psnr"] < 40

@@ -1,0 +1,205 @@
+"""The training commands: the chain, kills and interruptions, warm starts, and what is refused."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
+from tests.command import Chain, celebgen, invoke, one_sentence, start
+
+GROUPS = ("weights", "ema", "optimizer")
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+
+def wait_for(process: "subprocess.Popen[str]", path: Path) -> None:
+    """Until the path is there; fails when the process ends before."""
+    for _ in range(60_000):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    pytest.fail(f"{path} did not appear")
+
+
+def assert_same_end(run: Path, other: Path, step: str = "step-0000040") -> None:
+    for group in GROUPS:
+        ours, theirs = (load_tensors(folder / "checkpoints" / step / f"{group}.safetensors") for folder in (run, other))
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert torch.equal(ours[name], theirs[name]), f"{group} {name}"
+
+
+def test_the_chain_says_paths_only(chain: Chain) -> None:
+    for name, done in chain.said.items():
+        assert done.stdout == {"prepare": "dataset\n", "export": "model\n"}.get(name, f"{name}\n").replace(
+            "train-diffusion", "unet").replace("train-", ""), name  # fmt: skip
+        assert "Traceback" not in done.stderr
+    assert "probe_f1" in chain.said["train-clip"].stderr
+
+
+@pytest.mark.parametrize(("run", "steps"), [("clip", 20), ("vae", 20), ("unet", 40)])
+def test_what_a_run_leaves(chain: Chain, run: str, steps: int) -> None:
+    folder = chain.folder / run
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["format"] == "celebgen-run"
+    lines = metrics(folder)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, steps + 1))
+    assert [line["step"] for line in lines if "score" in line] == list(range(10, steps + 1, 10))
+    assert [p.name for p in list_checkpoints(folder / "checkpoints")] == [f"step-{s:07d}" for s in (steps - 10, steps)]
+    assert not [p.name for p in folder.rglob("*") if ".tmp" in p.name]
+    if run != "clip":
+        with Image.open(folder / "samples" / f"step-{steps:07d}.png") as image:
+            assert image.width > 200
+
+
+def test_the_loss_falls(chain: Chain) -> None:
+    for run in (chain.clip, chain.vae):
+        losses = [line["loss"] for line in metrics(run) if "loss" in line]
+        assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def test_killed_and_resumed_is_the_same_run(chain: Chain, tmp_path: Path) -> None:
+    """kill -9 behind the first checkpoint; the same command with --resume ends bit for bit where it would have."""
+    run = tmp_path / "killed"
+    process = start(*chain.train_diffusion(run), cwd=tmp_path)
+    wait_for(process, run / "checkpoints" / "step-0000010")
+    process.kill()
+    process.communicate()
+    assert process.returncode == (-signal.SIGKILL if sys.platform != "win32" else 1)
+    assert not (run / "checkpoints" / "step-0000040").exists()
+    out = invoke(*chain.train_diffusion(run, "--resume"))
+    assert (out.exit_code, out.stdout) == (0, f"{run}\n"), out.stderr
+    assert_same_end(run, chain.unet)
+    assert metrics(run) == metrics(chain.unet)
+    assert not [p.name for p in (run / "checkpoints").iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_writes_a_checkpoint_and_exits_130(chain: Chain, tmp_path: Path) -> None:
+    run = tmp_path / "stopped"
+    process = start(*chain.train_diffusion(run), "--checkpoint-every", 1000, cwd=tmp_path)
+    wait_for(process, run / "metrics.jsonl")
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert (process.returncode, stdout) == (130, ""), stderr
+    assert stderr.splitlines() == ["interrupted"]
+    (checkpoint,) = list_checkpoints(run / "checkpoints")
+    done = int(checkpoint.name.removeprefix("step-"))
+    assert 1 <= done < 40
+    assert [line["step"] for line in metrics(run) if "loss" in line] == list(range(1, done + 1))
+    out = invoke(*chain.train_diffusion(run, "--resume"))
+    assert out.exit_code == 0, out.stderr
+    assert_same_end(run, chain.unet)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(chain: Chain, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(chain.unet, tmp_path / "damaged"))
+    path = run / "checkpoints" / "step-0000040" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    out = invoke(*chain.train_diffusion(run, "--resume"))
+    assert out.exit_code == 0, out.stderr
+    assert "weights.safetensors is missing, truncated or altered; the checkpoint before it is used" in out.stderr
+    assert_same_end(run, chain.unet)
+    assert metrics(run) == metrics(chain.unet)
+
+
+def test_a_full_disk_is_one_sentence(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from celebgen_cli.training import checkpoints
+
+    def full(tensors: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = tmp_path / "full"
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    error = one_sentence(invoke(*chain.train_diffusion(run)), 1)
+    assert "No space left on device" in error
+    assert "--resume" in error
+    assert list_checkpoints(run / "checkpoints") == []
+    assert not [p.name for p in run.rglob("*") if "tmp" in p.name]
+
+
+def test_the_noise_baseline(chain: Chain, tmp_path: Path) -> None:
+    """`--init noise`: the same network in one Gaussian a channel, kept with the weights and exported."""
+    run, model = tmp_path / "noise", tmp_path / "model"
+    out = invoke(*chain.train_diffusion(run, "--init", "noise", "--steps", 2))
+    assert out.exit_code == 0, out.stderr
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["unet"]["init"] == "noise"
+    weights = load_tensors(run / "checkpoints" / "step-0000002" / "ema.safetensors")
+    assert weights["channel_log_std"].abs().max() > 0
+    assert invoke("export", run, "-o", model, "--storage", "fp32").exit_code == 0
+    from celebgen_cli.pipeline import load_model
+
+    loaded = load_model(model, "cpu")
+    assert loaded.unet.config.init == "noise"
+    assert torch.equal(loaded.unet.channel_mean, weights["channel_mean"])
+    assert loaded.sample(["man"], [0], steps=1).shape == (1, 32, 32, 3)
+
+
+@pytest.mark.parametrize("source", ["run", "model"])
+def test_warm_start_from_weights_alone(chain: Chain, tmp_path: Path, source: str) -> None:
+    run = tmp_path / "warm"
+    origin = chain.unet if source == "run" else chain.model
+    words = chain.train_diffusion(run, "--init-from", origin, "--steps", 1, "--learning-rate", 1e-9)
+    out = invoke(*words)
+    assert out.exit_code == 0, out.stderr
+    weights = load_tensors(run / "checkpoints" / "step-0000001" / "weights.safetensors")
+    old = load_tensors(chain.unet / "checkpoints" / "step-0000040" / "ema.safetensors")
+    tolerance = 1e-6 if source == "run" else 0.02  # the model is stored in 8 bit
+    assert all((weights[name] - old[name]).abs().max() <= tolerance for name in old)
+    assert float(load_tensors(run / "checkpoints" / "step-0000001" / "optimizer.safetensors")["0.step"]) == 1
+
+
+def test_more_steps_of_the_cvae_refit_its_prior(chain: Chain, tmp_path: Path) -> None:
+    """A prior that was fitted to other latents than the encoder now makes would whiten wrongly."""
+    run = Path(shutil.copytree(chain.vae, tmp_path / "vae"))
+    before = load_tensors(run / "prior" / "best.safetensors")
+    words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--preset", "tiny", "--perceptual", "none")
+    out = invoke(*words, "--checkpoint-every", 10, "--sample-every", 30, "--steps", 30, "--resume")
+    assert out.exit_code == 0, out.stderr
+    after = load_tensors(run / "prior" / "best.safetensors")
+    assert not all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_resume_of_another_size_is_one_sentence(chain: Chain, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(chain.clip, tmp_path / "clip"))
+    one_sentence(invoke("train-clip", chain.dataset, "-o", run, "--preset", "small64", "--steps", 30, "--resume"), 2)
+
+
+def test_runs_are_not_overwritten(chain: Chain) -> None:
+    words = chain.commands()
+    for name, run in (("train-clip", chain.clip), ("train-vae", chain.vae), ("train-diffusion", chain.unet)):
+        before = {p: p.stat().st_mtime_ns for p in run.rglob("*")}
+        here = [chain.folder / w if w in ("dataset", "clip", "vae", "unet") else w for w in words[name]]
+        assert "already holds a run; add --resume" in one_sentence(invoke(*here), 2)
+        assert {p: p.stat().st_mtime_ns for p in run.rglob("*")} == before
+
+
+def test_perceptual_weights_that_are_missing(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
+    words = ("train-vae", chain.dataset, "-o", tmp_path / "vae", "--text", chain.clip, "--preset", "tiny")
+    assert "--perceptual none" in one_sentence(invoke(*words, "--perceptual-weights", tmp_path), 1)
+    error = one_sentence(invoke(*words), 1)
+    assert "--perceptual none" in error
+    assert "--perceptual-weights DIR" in error
+    assert not (tmp_path / "vae").exists()
+
+
+def test_a_run_that_is_interrupted_before_its_first_step_can_be_given_again(chain: Chain, tmp_path: Path) -> None:
+    done = celebgen(*chain.train_diffusion("new", "--vae", chain.folder / "none"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "new").exists()

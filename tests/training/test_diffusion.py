@@ -1,0 +1,155 @@
+"""The denoiser's task: coordinates of rows, with text and without, and the channel statistics of the baseline."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from celebgen_cli.data.dataset import open_dataset
+from celebgen_cli.diffusion.schedule import Schedule
+from celebgen_cli.models.layers import Gaussian, TextFeatures
+from celebgen_cli.models.presets import tiny
+from celebgen_cli.training.batches import batch_rows, captions, numpy_generator, training_and_held_out
+from celebgen_cli.training.diffusion import PREVIEW_PROMPTS, DiffusionLossConfig, DiffusionTask, channel_statistics
+from celebgen_cli.training.latents import Latents, encode
+from tests.networks import randomise, tiny_cvae, tiny_text
+
+BATCH = 12
+Call = tuple[torch.Tensor, torch.Tensor, TextFeatures, Gaussian]
+
+
+@pytest.fixture(scope="module")
+def latents_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("latents")
+
+
+def task(dataset: Path, folder: Path, init: str = "prior", **loss: float) -> tuple[DiffusionTask, list[Call]]:
+    cvae, text = tiny_cvae(), tiny_text()
+    train, held = (
+        (e, encode(cvae, text, e, folder, nullcontext)) for e in training_and_held_out(open_dataset(dataset))
+    )
+    config = replace(tiny().unet, init=init)
+    settings = DiffusionLossConfig(**loss)
+    made = DiffusionTask(config, Schedule.cosine(1000), cvae, text, train, held, BATCH, 0, settings)
+    randomise(made.module)
+    calls: list[Call] = []
+    made.module.register_forward_pre_hook(lambda _, inputs: calls.append(inputs))
+    return made, calls
+
+
+def own_captions(made: DiffusionTask, step: int) -> list[str]:
+    """The captions that the task draws for this step."""
+    rng = numpy_generator(0, step, 0)
+    rng.random(BATCH)  # which rows are mirrored
+    rows = batch_rows(len(made.train[0]), BATCH, step, 0)
+    return captions(made.train[0].attributes(rows), rng)[0]
+
+
+def test_a_row_is_whitened_by_its_own_caption(dataset32: Path, latents_folder: Path) -> None:
+    made, calls = task(dataset32, latents_folder, drop_text=0.0, foreign=0.0)
+    made.loss(0)
+    _, t, text, coordinates = calls[0]
+    own = tiny_text()(own_captions(made, 0))
+    torch.testing.assert_close(text.pooled, own.pooled, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(coordinates.mean, made.cvae.prior(own).mean, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(coordinates.logvar, made.cvae.prior(own).logvar, rtol=1e-4, atol=1e-4)
+    assert t.min() >= 1
+    assert t.max() <= 1000
+
+
+def test_rows_without_text_are_in_foreign_coordinates(dataset32: Path, latents_folder: Path) -> None:
+    made, calls = task(dataset32, latents_folder, drop_text=1.0, foreign=0.0, empty=0.5)
+    made.loss(0)
+    _, _, text, coordinates = calls[0]
+    empty = tiny_text()([""])
+    torch.testing.assert_close(text.pooled, empty.pooled.expand(BATCH, -1), rtol=1e-4, atol=1e-5)
+    own = made.cvae.prior(tiny_text()([*own_captions(made, 0), ""])).mean
+    distance = (coordinates.mean[:, None] - own[None]).flatten(2).abs().amax(2)
+    source = distance.argmin(1)
+    assert distance.amin(1).max() < 1e-4  # each row's coordinates are some caption's of the batch, or nobody's
+    assert (source == BATCH).any()
+    assert (source != BATCH).any()
+
+
+def test_all_in_the_coordinates_of_no_text(dataset32: Path, latents_folder: Path) -> None:
+    made, calls = task(dataset32, latents_folder, drop_text=0.0, foreign=1.0, empty=1.0)
+    made.loss(0)
+    _, _, text, coordinates = calls[0]
+    nobody = made.cvae.prior(tiny_text()([""])).mean.expand(BATCH, -1, -1, -1)
+    torch.testing.assert_close(coordinates.mean, nobody, rtol=1e-4, atol=1e-4)
+    own = tiny_text()(own_captions(made, 0)).pooled  # but they keep their text
+    torch.testing.assert_close(text.pooled, own, rtol=1e-4, atol=1e-5)
+
+
+def test_the_input_is_the_whitened_latent_with_noise(dataset32: Path, latents_folder: Path) -> None:
+    """At the lowest noise levels what the network sees, taken back from its coordinates, is the posterior's draw."""
+    made, calls = task(dataset32, latents_folder, drop_text=0.5, foreign=0.5)
+    for step in range(60):
+        made.loss(step)
+    found = 0
+    for step, (u, t, _, coordinates) in enumerate(calls):
+        rows = batch_rows(len(made.train[0]), BATCH, step, 0)
+        flipped = numpy_generator(0, step, 0).random(BATCH) < 0.5
+        q = made.train[1].posterior(rows, flipped)
+        for i in (t < 20).nonzero().flatten().tolist():
+            bar = made.schedule.alpha_bar(int(t[i]))
+            z = coordinates.mean[i] + coordinates.log_std[i].exp() * u[i] / bar**0.5
+            error = (z - q.mean[i]) / (q.logvar[i].exp() + (1 - bar) / bar * (2 * coordinates.log_std[i]).exp()).sqrt()
+            assert 0.7 < float(error.square().mean()) < 1.4
+            found += 1
+    assert found > 3
+
+
+def test_noise_variant_has_one_gaussian_a_channel(dataset32: Path, latents_folder: Path) -> None:
+    made, calls = task(dataset32, latents_folder, "noise", drop_text=0.3, foreign=0.3)
+    made.loss(0)
+    mean, log_std = channel_statistics(made.train[1])
+    coordinates = calls[0][3]
+    torch.testing.assert_close(coordinates.mean, mean[None, :, None, None].expand(BATCH, 4, 8, 8))
+    torch.testing.assert_close(coordinates.log_std, log_std[None, :, None, None].expand(BATCH, 4, 8, 8))
+
+
+def test_channel_statistics_by_hand() -> None:
+    rng = np.random.default_rng(0)
+    scale, shift = np.array([0.5, 2.0, 1.0])[:, None, None], np.array([3.0, -1.0, 0.0])[:, None, None]
+    mean = (rng.normal(size=(2, 3000, 3, 4, 4)) * scale + shift).astype(np.float16)
+    logvar = np.full(mean.shape, np.log(0.25), dtype=np.float16)
+    got_mean, got_log_std = channel_statistics(Latents(mean, logvar))
+    assert got_mean.tolist() == pytest.approx([3.0, -1.0, 0.0], abs=0.03)
+    assert got_log_std.exp().tolist() == pytest.approx(np.sqrt([0.5, 4.25, 1.25]).tolist(), rel=0.02)
+
+
+def test_the_loss_is_a_function_of_the_step(dataset32: Path, latents_folder: Path) -> None:
+    made, _ = task(dataset32, latents_folder)
+    assert float(made.loss(1)[0].detach()) == float(made.loss(1)[0].detach()) != float(made.loss(2)[0].detach())
+
+
+def test_only_the_denoiser_is_trained(dataset32: Path, latents_folder: Path) -> None:
+    made, _ = task(dataset32, latents_folder)
+    made.loss(0)[0].backward()
+    assert all(p.grad is not None for p in made.module.parameters())
+    assert not any(p.requires_grad for p in made.cvae.parameters())
+    (group,) = made.parameter_groups()
+    assert {id(p) for p in group} == {id(p) for p in made.module.parameters()}
+
+
+def test_validation_is_the_same_each_time(dataset32: Path, latents_folder: Path) -> None:
+    made, _ = task(dataset32, latents_folder)
+    with torch.no_grad():
+        first, second = made.validate(made.model), made.validate(made.model)
+        assert first == second
+        randomise(made.module, seed=8)
+        assert made.validate(made.model) != first
+
+
+def test_preview(dataset32: Path, latents_folder: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    made, _ = task(dataset32, latents_folder)
+    made.model.eval()
+    made.preview(made.model, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (8 * 34 - 2, len(PREVIEW_PROMPTS) * 2 // 8 * (34 + 14) - 2)

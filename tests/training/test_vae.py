@@ -1,0 +1,130 @@
+"""The CVAE's loss: which term moves which part, what is dropped, and the figures."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from celebgen_cli.data.dataset import open_dataset
+from celebgen_cli.models.cvae import cross_entropy, kl_divergence, kl_to_standard
+from celebgen_cli.models.layers import Gaussian, TextFeatures
+from celebgen_cli.models.presets import tiny
+from celebgen_cli.training.batches import training_and_held_out
+from celebgen_cli.training.vae import CVAELossConfig, CVAETask
+from tests.networks import randomise, tiny_text
+
+Gradients = dict[str, torch.Tensor]
+
+
+def task(dataset: Path, perceptual: object = None, **loss: float) -> CVAETask:
+    train, held = training_and_held_out(open_dataset(dataset))
+    made = CVAETask(
+        tiny().cvae,
+        train,
+        held,
+        tiny_text(),
+        perceptual,
+        4,
+        0,
+        CVAELossConfig(**loss),  # type: ignore[arg-type]
+    )
+    randomise(made.module)
+    return made
+
+
+def gradients(made: CVAETask) -> Gradients:
+    made.module.zero_grad()
+    made.loss(0)[0].backward()
+    return {name: p.grad.clone() for name, p in made.module.named_parameters() if p.grad is not None}
+
+
+def part(values: Gradients, name: str) -> torch.Tensor:
+    return torch.cat([v.flatten() for k, v in values.items() if k.startswith(name)])
+
+
+def test_the_prior_is_fitted_by_its_own_term_alone(dataset32: Path) -> None:
+    plain, heavy = (gradients(task(dataset32, beta=beta)) for beta in (0.0, 10.0))
+    assert torch.equal(part(plain, "prior."), part(heavy, "prior."))
+    assert part(plain, "prior.").abs().max() > 0
+    assert not torch.allclose(part(plain, "encoder."), part(heavy, "encoder."))
+
+
+def test_the_encoder_feels_the_prior_only_through_beta(dataset32: Path) -> None:
+    found = []
+    for beta in (0.0, 1.0):
+        pair = []
+        for seed in (5, 6):
+            made = task(dataset32, beta=beta)
+            randomise(made.model.prior, seed)  # another prior, the same encoder
+            pair.append(part(gradients(made), "encoder."))
+        found.append(torch.allclose(pair[0], pair[1], rtol=1e-4, atol=1e-6))
+    assert found == [True, False]
+
+
+def test_the_total_is_the_sum_of_its_terms(dataset32: Path) -> None:
+    class Distance(torch.nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return (a - b).square().mean((1, 2, 3))
+
+    made = task(dataset32, Distance(), beta=0.3, anchor=0.2, lpips=0.7)
+    total, logged = made.loss(2)
+    terms = {name: float(value) for name, value in logged.items()}
+    expected = terms["l1"] + 0.3 * terms["kl"] + 0.2 * terms["anchor"] + terms["prior_nll"] + 0.7 * terms["lpips"]
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+    assert float(made.loss(2)[0]) == float(total)
+    assert float(made.loss(3)[0]) != float(total)
+
+
+def test_the_logged_terms_are_what_they_are_called(dataset32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = task(dataset32)
+    q, p = (Gaussian(*torch.randn(2, 4, 4, 8, 8)) for _ in range(2))
+    monkeypatch.setattr(made.model, "encode", lambda images, text: q)
+    monkeypatch.setattr(made.model, "prior", lambda text: p)
+    logged = made.loss(0)[1]
+    assert float(logged["kl"]) == pytest.approx(float(kl_divergence(q, p).mean()), rel=1e-5)
+    assert float(logged["anchor"]) == pytest.approx(float(kl_to_standard(q).mean()), rel=1e-5)
+    assert float(logged["prior_nll"]) == pytest.approx(float(cross_entropy(q, p).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+@pytest.mark.parametrize("which", ["encoder", "decoder", "prior"])
+def test_text_is_dropped_where_it_should_be(
+    dataset32: Path, which: str, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {f"drop_text_{name}": 0.5 for name in ("encoder", "decoder", "prior")}
+    made = task(dataset32, **rates | {f"drop_text_{which}": rate})
+    seen: list[TextFeatures] = []
+    getattr(made.model, which).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[-1]))
+    made.loss(0)
+    empty = tiny_text()([""]).pooled
+    same = (seen[0].pooled - empty).abs().amax(1) < 1e-5
+    assert same.tolist() == [bool(rate)] * 4
+
+
+def test_clipping_groups_hold_every_parameter_once(dataset32: Path) -> None:
+    made = task(dataset32)
+    autoencoder, prior = made.parameter_groups()
+    assert {id(p) for p in prior} == {id(p) for p in made.model.prior.parameters()}
+    assert sorted(map(id, [*autoencoder, *prior])) == sorted(map(id, made.module.parameters()))
+
+
+def test_psnr_of_held_out_pictures(dataset32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = task(dataset32)
+    monkeypatch.setattr(made.model, "reconstruct", lambda images, text: images * 0.98)
+    images = made.held_out.images(torch.arange(len(made.held_out)).numpy())
+    mse = (0.02 * images).square().mean((1, 2, 3))
+    expected = float((10 * torch.log10(4 / mse)).mean())
+    figures = made.validate(made.model)
+    assert figures["valid_psnr"] == pytest.approx(expected, rel=1e-4)
+    assert figures["score"] == -figures["valid_psnr"]
+    assert "valid_lpips" not in figures
+
+
+def test_preview(dataset32: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    with torch.no_grad():
+        made = task(dataset32)
+        made.preview(made.model, tmp_path / "samples" / "x.png")
+    with Image.open(tmp_path / "samples" / "x.png") as image:
+        assert image.size == (8 * 34 - 2, 3 * 34 - 2)
