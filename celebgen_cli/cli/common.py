@@ -19,15 +19,28 @@ DEBUG = False  # set by `celebgen --debug`
 
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; default: the best there is.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16 (CUDA only).")]
+TrainPrecision = Annotated[str | None, typer.Option(help="auto (default), fp32, bf16 or fp16 (CUDA only).")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-Preset = Annotated[str, typer.Option(help="Size: tiny (32 px, for tests), small64 or base128.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="Size: tiny (32 px, for tests), small64 or base128; default: that of --text or --vae, or base128."
+    ),
+]
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; default: what suits the preset.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0.0, help="Peak learning rate.")]
-TrainSeed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
-CheckpointEvery = Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")]
-SampleEvery = Annotated[int, typer.Option(min=1, help="Steps between sample grids in RUN/samples.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")]
+TrainSeed = Annotated[int | None, typer.Option(min=0, help="Seed of everything that is drawn; default: 0.")]
+CheckpointEvery = Annotated[
+    int | None, typer.Option(min=1, help="Steps between checkpoints; default: what suits the preset.")
+]
+SampleEvery = Annotated[
+    int | None, typer.Option(min=1, help="Steps between sample grids in RUN/samples; default: what suits the preset.")
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on from the newest checkpoint in RUN, with its settings where none is given."),
+]
 InitFrom = Annotated[
     Path | None, typer.Option("--init-from", help="Start from the weights of this model or run, not from noise.")
 ]

@@ -27,7 +27,7 @@ def sample(
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the model's.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim, ddpm or dpmpp_2m; default: the model's.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly the text steers; 1 is none, default: the model's.")
+        float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: the model's.")
     ] = None,
     negative: Annotated[str, typer.Option(help="What the face shall not show.")] = "",
     grid: Annotated[Path | None, typer.Option(help="Also write all faces as one labelled sheet to this PNG.")] = None,

@@ -11,7 +11,7 @@ from celebgen_cli.cli import common
 def train_clip(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
-    preset: common.Preset = "base128",
+    preset: common.Preset = None,
     steps: common.Steps = None,
     batch_size: common.BatchSize = None,
     learning_rate: common.LearningRate = None,
@@ -21,10 +21,10 @@ def train_clip(
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
-    seed: common.TrainSeed = 0,
-    precision: common.Precision = "auto",
+    seed: common.TrainSeed = None,
+    precision: common.TrainPrecision = None,
     device: common.Device = None,
-    checkpoint_every: common.CheckpointEvery = 500,
+    checkpoint_every: common.CheckpointEvery = None,
     quiet: common.Quiet = False,
 ) -> None:
     """Train the compact CLIP whose text tower conditions the CVAE and the denoiser.

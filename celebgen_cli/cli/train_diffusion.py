@@ -13,20 +13,20 @@ def train_diffusion(
     output: common.RunFolder,
     vae: Annotated[Path, typer.Option(help="CVAE and text encoder: a train-vae run or a model.")],
     init: Annotated[
-        str, typer.Option(help="prior: denoising starts from p(z|c); noise: the baseline, noise a channel.")
+        str, typer.Option(help="prior: denoising starts from p(z|c); noise: the baseline, which ignores it.")
     ] = "prior",
-    preset: common.Preset = "base128",
+    preset: common.Preset = None,
     steps: common.Steps = None,
     batch_size: common.BatchSize = None,
     learning_rate: common.LearningRate = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
-    seed: common.TrainSeed = 0,
-    precision: common.Precision = "auto",
+    seed: common.TrainSeed = None,
+    precision: common.TrainPrecision = None,
     device: common.Device = None,
-    checkpoint_every: common.CheckpointEvery = 500,
-    sample_every: common.SampleEvery = 500,
+    checkpoint_every: common.CheckpointEvery = None,
+    sample_every: common.SampleEvery = None,
     quiet: common.Quiet = False,
 ) -> None:
     """Train the denoiser on the latents of a trained CVAE, whitened by its prior.

@@ -14,12 +14,16 @@ def train_vae(
     text: Annotated[
         str, typer.Option(help="Text encoder: a train-clip run, a model, open_clip:NAME/TAG or local-dir:PATH.")
     ],
-    preset: common.Preset = "base128",
+    preset: common.Preset = None,
     steps: common.Steps = None,
     batch_size: common.BatchSize = None,
     learning_rate: common.LearningRate = None,
     prior_steps: Annotated[
-        int | None, typer.Option(min=0, help="Steps of the prior's refit on the finished latents.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Steps of the prior's refit on the finished latents; 0 leaves it out, default: what suits the preset.",
+        ),
     ] = None,
     perceptual: Annotated[str, typer.Option(help="lpips or none.")] = "lpips",
     perceptual_weights: Annotated[
@@ -28,11 +32,11 @@ def train_vae(
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
-    seed: common.TrainSeed = 0,
-    precision: common.Precision = "auto",
+    seed: common.TrainSeed = None,
+    precision: common.TrainPrecision = None,
     device: common.Device = None,
-    checkpoint_every: common.CheckpointEvery = 500,
-    sample_every: common.SampleEvery = 500,
+    checkpoint_every: common.CheckpointEvery = None,
+    sample_every: common.SampleEvery = None,
     quiet: common.Quiet = False,
 ) -> None:
     """Train the conditional VAE, encode the dataset with it, and refit the prior p(z|c) on the latents.

@@ -9,8 +9,9 @@ from celebgen_cli.data.dataset import Dataset, open_dataset
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.models.devices import autocast, choose_device
-from celebgen_cli.models.folder import Components, save_model
+from celebgen_cli.models.folder import Components, is_model, read_info, save_model
 from celebgen_cli.models.presets import preset as find_preset
+from celebgen_cli.models.text_encoder import CompactText, open_clip_source
 from celebgen_cli.training import runs
 from celebgen_cli.training.batches import training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
@@ -54,6 +55,31 @@ def _datasets(dataset: Path, valid: Path | None) -> tuple[Dataset, Dataset | Non
     return data, held
 
 
+def _preset_name(given: str | None, output: Path, resume: bool, source: str | Path | None = None) -> str:
+    """The preset that is asked for, else the resumed run's, else that of the run or model which this one builds on."""
+    if given is not None:
+        return given
+    places = [output] if resume else []
+    if source is not None and open_clip_source(str(source)) is None:
+        places.append(Path(source))
+    for place in places:
+        if (place / "config.json").is_file():
+            return str(runs.read_config(place)["preset"])
+        if is_model(place):
+            return str(read_info(place).get("training", {}).get("preset", "base128"))
+    return "base128"
+
+
+def _train_config(
+    defaults: Mapping[str, TrainConfig], preset: str, output: Path, resume: bool, overrides: Mapping[str, Any]
+) -> TrainConfig:
+    """Settings of the command line over those of the resumed run over those of the preset."""
+    config = defaults[preset]
+    if resume and (output / "config.json").is_file():
+        config = TrainConfig(**runs.read_config(output)["train"])
+    return with_overrides(config, **overrides)
+
+
 def _record(preset: str, dataset: Path, data: Dataset, valid: Path | None) -> dict[str, Any]:
     """What every run's config.json says of its data."""
     split = data.split("train")
@@ -68,7 +94,7 @@ def train_clip(
     dataset: Path,
     output: Path,
     *,
-    preset: str = "base128",
+    preset: str | None = None,
     contrast: str = "sigmoid",
     valid: Path | None = None,
     init_from: Path | None = None,
@@ -89,13 +115,20 @@ def train_clip(
 
     if contrast not in ("sigmoid", "softmax"):
         raise UsageError(f"--contrast is sigmoid or softmax, not '{contrast}'")
+    preset = _preset_name(preset, output, resume)
     sizes, (data, held) = find_preset(preset), _datasets(dataset, valid)
-    config = with_overrides(CLIP[preset], **overrides)
+    config = _train_config(CLIP, preset, output, resume, overrides)
     train, held_out = training_and_held_out(data, held)
     loss = CLIPLossConfig(contrast=contrast)
     task = CLIPTask(sizes.clip, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not resume:
-        _warm_start(task.model, runs.averaged_weights(init_from), init_from)
+        if is_model(init_from):  # a model has the text tower alone
+            other = runs.load_components(init_from, ("text",)).text
+            if not isinstance(other, CompactText):
+                raise UsageError(f"{init_from} has no compact text encoder to start from; give a train-clip run")
+            _warm_start(task.model.clip.text, other.to_open_clip(), init_from)
+        else:
+            _warm_start(task.model, runs.averaged_weights(init_from), init_from)
     settings = {
         **_record(preset, dataset, data, valid), "clip": asdict(sizes.clip), "loss": asdict(loss),
         "token_ids": task.token_ids,  # the words may change later, the rows that were trained do not
@@ -115,7 +148,7 @@ def train_vae(
     output: Path,
     *,
     text: str,
-    preset: str = "base128",
+    preset: str | None = None,
     perceptual: str = "lpips",
     perceptual_weights: Path | None = None,
     valid: Path | None = None,
@@ -132,13 +165,14 @@ def train_vae(
 
     if perceptual not in ("lpips", "none"):
         raise UsageError(f"--perceptual is lpips or none, not '{perceptual}'")
+    preset = _preset_name(preset, output, resume, text)
     sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
     if data.size != sizes.cvae.image_size:
         raise UsageError(f"{dataset} has {data.size} px pictures and preset {preset} takes {sizes.cvae.image_size} px")
     encoder = runs.load_text(text).to(where)
     cvae = replace(sizes.cvae, text_width=encoder.width, pooled_width=encoder.pooled_width)
     lpips = load_lpips(perceptual_weights).to(where) if perceptual == "lpips" else None
-    config = with_overrides(VAE[preset], **overrides)
+    config = _train_config(VAE, preset, output, resume, overrides)
     train, held_out = training_and_held_out(data, held)
     loss = CVAELossConfig()
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss)
@@ -201,7 +235,7 @@ def prepare_diffusion(
     *,
     vae: Path,
     init: str = "prior",
-    preset: str = "base128",
+    preset: str | None = None,
     valid: Path | None = None,
     init_from: Path | None = None,
     resume: bool = False,
@@ -215,6 +249,7 @@ def prepare_diffusion(
 
     if init not in ("prior", "noise"):
         raise UsageError(f"--init is prior or noise, not '{init}'")
+    preset = _preset_name(preset, output, resume, vae)
     sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
     parts = runs.load_components(vae, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
@@ -225,7 +260,7 @@ def prepare_diffusion(
         sizes.unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
         init=init,
     )  # fmt: skip
-    config = with_overrides(DIFFUSION[preset], **overrides)
+    config = _train_config(DIFFUSION, preset, output, resume, overrides)
     pairs = [
         (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision), progress))
         for examples in training_and_held_out(data, held)
