@@ -15,7 +15,7 @@ set -euo pipefail
 
 celeba=${CELEBA:-celeba}
 out=${OUT:-base128}
-steps=${STEPS:-TODO_STEPS}
+steps=${STEPS:-5400}
 perceptual=()
 if [ -n "${LPIPS:-}" ]; then perceptual=(--perceptual-weights "$LPIPS"); fi
 resume=()

@@ -11,7 +11,11 @@ from celebgen_cli.cli import common
 def download(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to put the files in.")],
     source: Annotated[
-        str, typer.Option(metavar="FILE|URL", help="A local file or archive, or an http, https or file address.")
+        str,
+        typer.Option(
+            metavar="FILE|URL",
+            help="A local file or archive, or an http, https or file address; auto says where to get CelebA.",
+        ),
     ] = "auto",
     md5: Annotated[str | None, typer.Option(metavar="HEX", help="The MD5 that the file must have.")] = None,
     quiet: common.Quiet = False,

@@ -28,7 +28,7 @@ CALLS = [
     (
         ("train-clip", "{dataset}", "-o", "run", "--preset", "tiny", "--init-from", "nowhere"),
         1,
-        "nowhere is neither a run",
+        "nowhere",
     ),
     (("train-clip", "{dataset}", "-o", "run", "--preset", "tiny", "--init-from", "{vae}"), 1, "do not fit this preset"),
     (

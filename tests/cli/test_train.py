@@ -69,15 +69,23 @@ def test_the_loss_falls(chain: Chain) -> None:
         assert sum(losses[-5:]) < sum(losses[:5])
 
 
+def kill_behind_the_first_checkpoint(chain: Chain, folder: Path) -> Path:
+    """A run that was killed with most of its steps undone. A machine may be too quick: it has some tries."""
+    for attempt in range(5):
+        run = folder / f"killed-{attempt}"
+        process = start(*chain.train_diffusion(run), cwd=folder)
+        wait_for(process, run / "checkpoints" / "step-0000010")
+        process.kill()
+        process.communicate()
+        if not (run / "checkpoints" / "step-0000040").exists():
+            assert process.returncode == (-signal.SIGKILL if sys.platform != "win32" else 1)
+            return run
+    pytest.fail("every run was done before it could be killed")
+
+
 def test_killed_and_resumed_is_the_same_run(chain: Chain, tmp_path: Path) -> None:
     """kill -9 behind the first checkpoint; the same command with --resume ends bit for bit where it would have."""
-    run = tmp_path / "killed"
-    process = start(*chain.train_diffusion(run), cwd=tmp_path)
-    wait_for(process, run / "checkpoints" / "step-0000010")
-    process.kill()
-    process.communicate()
-    assert process.returncode == (-signal.SIGKILL if sys.platform != "win32" else 1)
-    assert not (run / "checkpoints" / "step-0000040").exists()
+    run = kill_behind_the_first_checkpoint(chain, tmp_path)
     out = invoke(*chain.train_diffusion(run, "--resume"))
     assert (out.exit_code, out.stdout) == (0, f"{run}\n"), out.stderr
     assert_same_end(run, chain.unet)
@@ -88,19 +96,18 @@ def test_killed_and_resumed_is_the_same_run(chain: Chain, tmp_path: Path) -> Non
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_writes_a_checkpoint_and_exits_130(chain: Chain, tmp_path: Path) -> None:
     run = tmp_path / "stopped"
-    process = start(*chain.train_diffusion(run), "--checkpoint-every", 1000, cwd=tmp_path)
+    process = start(*chain.train_diffusion(run, "--steps", 100_000, "--checkpoint-every", 100_000), cwd=tmp_path)
     wait_for(process, run / "metrics.jsonl")
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate()
     assert (process.returncode, stdout) == (130, ""), stderr
-    assert stderr.splitlines() == ["interrupted"]
     (checkpoint,) = list_checkpoints(run / "checkpoints")
     done = int(checkpoint.name.removeprefix("step-"))
-    assert 1 <= done < 40
+    assert stderr.splitlines() == [f"interrupted: step {done} is on the disk; add --resume to go on from it"]
     assert [line["step"] for line in metrics(run) if "loss" in line] == list(range(1, done + 1))
-    out = invoke(*chain.train_diffusion(run, "--resume"))
+    out = invoke(*chain.train_diffusion(run, "--steps", done + 2, "--resume"))
     assert out.exit_code == 0, out.stderr
-    assert_same_end(run, chain.unet)
+    assert [line["step"] for line in metrics(run) if "loss" in line] == list(range(1, done + 3))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(chain: Chain, tmp_path: Path) -> None:
@@ -149,6 +156,20 @@ def test_the_noise_baseline(chain: Chain, tmp_path: Path) -> None:
     assert loaded.sample(["man"], [0], steps=1).shape == (1, 32, 32, 3)
 
 
+def test_resume_keeps_what_the_run_was_started_with(chain: Chain, tmp_path: Path) -> None:
+    """Settings that are not given again are the run's: a noise baseline does not turn into the other arm half way."""
+    run = tmp_path / "noise"
+    words = ("train-diffusion", chain.dataset, "-o", run, "--vae", chain.vae)
+    out = invoke(*words, "--init", "noise", "--steps", 2, "--batch-size", 4, "--seed", 5, "--learning-rate", 2e-3)
+    assert out.exit_code == 0, out.stderr
+    before = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    out = invoke(*words, "--steps", 3, "--resume")
+    assert out.exit_code == 0, out.stderr
+    after = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert after == {**before, "train": {**before["train"], "steps": 3}}
+    assert (before["preset"], before["train"]["seed"], before["unet"]["init"]) == ("tiny", 5, "noise")
+
+
 @pytest.mark.parametrize("source", ["run", "model"])
 def test_warm_start_from_weights_alone(chain: Chain, tmp_path: Path, source: str) -> None:
     run = tmp_path / "warm"
@@ -174,11 +195,6 @@ def test_more_steps_of_the_cvae_refit_its_prior(chain: Chain, tmp_path: Path) ->
     assert not all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_resume_of_another_size_is_one_sentence(chain: Chain, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(chain.clip, tmp_path / "clip"))
-    one_sentence(invoke("train-clip", chain.dataset, "-o", run, "--preset", "small64", "--steps", 30, "--resume"), 2)
-
-
 def test_runs_are_not_overwritten(chain: Chain) -> None:
     words = chain.commands()
     for name, run in (("train-clip", chain.clip), ("train-vae", chain.vae), ("train-diffusion", chain.unet)):
@@ -192,13 +208,17 @@ def test_perceptual_weights_that_are_missing(chain: Chain, tmp_path: Path, monke
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
     words = ("train-vae", chain.dataset, "-o", tmp_path / "vae", "--text", chain.clip, "--preset", "tiny")
     assert "--perceptual none" in one_sentence(invoke(*words, "--perceptual-weights", tmp_path), 1)
-    error = one_sentence(invoke(*words), 1)
+    out = invoke(*words)
+    assert (out.exit_code, out.stdout) == (1, "")
+    error = out.stderr.splitlines()[-1]  # torch may say before that it tries to download
+    assert error.startswith("error: ")
     assert "--perceptual none" in error
     assert "--perceptual-weights DIR" in error
+    assert "Traceback" not in out.stderr
     assert not (tmp_path / "vae").exists()
 
 
-def test_a_run_that_is_interrupted_before_its_first_step_can_be_given_again(chain: Chain, tmp_path: Path) -> None:
+def test_a_refused_call_leaves_no_folder(chain: Chain, tmp_path: Path) -> None:
     done = celebgen(*chain.train_diffusion("new", "--vae", chain.folder / "none"), cwd=tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

@@ -158,7 +158,7 @@ def test_the_optimizer_survives(tmp_path: Path) -> None:
         step(one, first, k)
     two, second = make()
     two.load_state_dict(one.state_dict())
-    unpack_optimizer(second, pack_optimizer(first))
+    unpack_optimizer(second, {name: tensor.clone() for name, tensor in pack_optimizer(first).items()})
     for layer, optimizer in ((one, first), (two, second)):
         step(layer, optimizer, 3)
     assert torch.equal(one.weight, two.weight)

@@ -108,7 +108,7 @@ def test_it_learns_and_keeps_what_it_should(tmp_path: Path) -> None:
     losses = [line["loss"] for line in lines if "loss" in line]
     assert len(losses) == 200
     assert sum(losses[-20:]) < 0.5 * sum(losses[:20])
-    assert figures["score"] == lines[-1]["score"]
+    assert figures["score"] == pytest.approx(lines[-1]["score"], rel=1e-4)
     assert all(line["double"] == pytest.approx(2 * line["loss"], rel=1e-4) for line in lines if "loss" in line)
     assert task.previews == [f"step-{i:07d}.png" for i in range(20, 201, 20)]
     names = [p.name for p in list_checkpoints(tmp_path / "checkpoints")]
@@ -192,7 +192,7 @@ def test_gradients_are_clipped_by_group(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_and_spoils_no_checkpoint(tmp_path: Path, bad_from: int, log_every: int) -> None:
     task = Toy()
     task.bad_from = bad_from
-    with pytest.raises(CelebgenError, match=r"the loss became nan by step .* go on from it with --resume"):
+    with pytest.raises(CelebgenError, match=r"loss nan of step .* not finite.* go on from them with --resume"):
         trainer(tmp_path, replace(CONFIG, log_every=log_every), task=task).train()
     assert list_checkpoints(tmp_path / "checkpoints")
     for path in list_checkpoints(tmp_path / "checkpoints"):

@@ -46,10 +46,11 @@ def test_it_finds_the_distribution(dataset32: Path, tmp_path: Path) -> None:
     before = made.validate(made.module)
     trainer = Trainer(made, tmp_path, config, device=torch.device("cpu"), settings={})
     after = trainer.train()
-    best = float(np.mean(0.5 * np.log(2 * math.pi * math.e * SPREAD**2)))
+    spread = np.sqrt(SPREAD**2 + [4.0, 0, 0, 0])  # men and women together; the random text encoder tells little
+    best = float(np.mean(0.5 * np.log(2 * math.pi * math.e * spread**2)))
     assert before["valid_nll"] > best + 0.5
     assert after["valid_nll_without_text"] < before["valid_nll_without_text"]
-    assert after["valid_nll"] < best + 0.25
+    assert after["valid_nll"] < best + 0.1
     assert 0.6 < after["whitened_variance_min"] <= after["whitened_variance_max"] < 1.6
     assert after["score"] == after["valid_nll"]
 

@@ -14,6 +14,10 @@ CONFIG = TrainConfig(
 )
 
 
+def _target(x: Tensor) -> Tensor:
+    return x[:, :2] - 0.5 * x[:, 2:]
+
+
 class Toy(Task):
     kind = "toy"
 
@@ -28,14 +32,14 @@ class Toy(Task):
 
     def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         x = torch.randn(8, 4, generator=torch_generator(0, step, 0))
-        loss = (self.module(x) - x[:, :2] * x[:, 2:]).square().mean()
+        loss = (self.module(x) - _target(x)).square().mean()
         if step >= self.bad_from:
             loss = loss * float("nan")
         return loss, {"double": 2 * loss.detach()}
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         x = torch.randn(64, 4, generator=torch_generator(0, 0, 9))
-        return {"score": float((ema(x) - x[:, :2] * x[:, 2:]).square().mean())}
+        return {"score": float((ema(x) - _target(x)).square().mean())}
 
     def preview(self, ema: nn.Module, path: Path) -> None:
         self.previews.append(path.name)
