@@ -39,9 +39,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise CelebgenError(f"{path} cannot be read as an image: {error}") from error
     try:
         metadata = json.loads(text or "")
+        if not isinstance(metadata, dict):
+            raise ValueError
     except ValueError as error:
         raise CelebgenError(f"{path} has no celebgen metadata; it was not made by `celebgen sample`") from error
-    return dict(metadata)
+    return metadata
 
 
 def grid(

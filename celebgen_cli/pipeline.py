@@ -217,8 +217,10 @@ def load_model(path: Path | str | None = None, device: str | None = None, precis
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
     try:
         schedule = Schedule.from_dict(parts.info["schedule"])
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise CelebgenError(f"{folder / 'model.json'} has no schedule; fetch or export the model again") from error
+    if not isinstance(parts.info.get("defaults", {}), dict):
+        raise CelebgenError(f"{folder / 'model.json'} has unreadable defaults; fetch or export the model again")
     torch.set_flush_denormal(True)
     return Model(
         folder, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, parts.info, where,

@@ -16,8 +16,8 @@ def train_clip(
     batch_size: common.BatchSize = None,
     learning_rate: common.LearningRate = None,
     contrast: Annotated[
-        str, typer.Option(help="sigmoid (many positives), or softmax: plain ClipLoss, the baseline.")
-    ] = "sigmoid",
+        str | None, typer.Option(help="sigmoid (default; many positives), or softmax: plain ClipLoss, the baseline.")
+    ] = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,

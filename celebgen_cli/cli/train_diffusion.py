@@ -13,8 +13,9 @@ def train_diffusion(
     output: common.RunFolder,
     vae: Annotated[Path, typer.Option(help="CVAE and text encoder: a train-vae run or a model.")],
     init: Annotated[
-        str, typer.Option(help="prior: denoising starts from p(z|c); noise: the baseline, which ignores it.")
-    ] = "prior",
+        str | None,
+        typer.Option(help="prior (default): denoising starts from p(z|c); noise: the baseline, which ignores it."),
+    ] = None,
     preset: common.Preset = None,
     steps: common.Steps = None,
     batch_size: common.BatchSize = None,

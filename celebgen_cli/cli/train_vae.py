@@ -25,7 +25,7 @@ def train_vae(
             help="Steps of the prior's refit on the finished latents; 0 leaves it out, default: what suits the preset.",
         ),
     ] = None,
-    perceptual: Annotated[str, typer.Option(help="lpips or none.")] = "lpips",
+    perceptual: Annotated[str | None, typer.Option(help="lpips (default) or none.")] = None,
     perceptual_weights: Annotated[
         Path | None, typer.Option(help="Folder with AlexNet's LPIPS weights; default: torchvision's, downloaded.")
     ] = None,

@@ -122,7 +122,9 @@ def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), v
         CelebgenError: a file is missing, truncated, altered (with `verify`) or does not fit its configuration.
     """
     folder, info = Path(folder), read_info(Path(folder))
-    networks = dict(info.get("networks", {}))
+    networks, digests = info.get("networks"), info.get("sha256")
+    if not isinstance(networks, dict) or not all(isinstance(v, dict) for v in networks.values()):
+        raise CelebgenError(f"{folder / 'model.json'} does not say what its networks are; fetch or export it again")
     parts = Components(
         info={k: v for k, v in info.items() if k not in ("format", "format_version", "networks", "sha256")}
     )
@@ -131,7 +133,7 @@ def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), v
             raise CelebgenError(f"{folder} has no {name} network; export a whole model, or choose another folder")
         state = None
         if not (name == "text" and networks[name].get("kind") == "open_clip"):
-            state = _read(folder / FILES[name], info.get("sha256", {}).get(FILES[name]) if verify else None)
+            state = _read(folder / FILES[name], dict(digests or {}).get(FILES[name]) if verify else None)
         try:
             module: nn.Module
             if name == "text":
@@ -142,7 +144,7 @@ def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), v
             else:
                 parts.unet = module = UNet(_config(UNetConfig, networks[name]))
                 module.load_state_dict(state or {})
-        except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        except (RuntimeError, TypeError, KeyError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
             first = str(error).strip().splitlines()[0]
             raise CelebgenError(
                 f"{folder / FILES[name]} does not fit the configuration in model.json ({first}); fetch or make it again"

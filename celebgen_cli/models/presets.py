@@ -33,9 +33,9 @@ class Preset:
 def tiny() -> Preset:
     """32 px, under 1 M parameters in all with the whole token table: for tests."""
     return Preset(
-        CLIPConfig(16, 2, 2, 48, 16, 32, (1, 1, 1, 1), 4),
-        CVAEConfig(32, 4, 2, (16, 24), (24, 16), 2, 1, 32, 32, 1, text_width=16, pooled_width=16),
-        UNetConfig(4, (24, 32), 1, (1,), 48, text_width=16, pooled_width=16),
+        CLIPConfig(12, 2, 2, 48, 16, 32, (1, 1, 1, 1), 4),
+        CVAEConfig(32, 4, 2, (16, 24), (24, 16), 2, 1, 32, 32, 1, text_width=12, pooled_width=16),
+        UNetConfig(4, (24, 32), 1, (1,), 48, text_width=12, pooled_width=16),
     )
 
 

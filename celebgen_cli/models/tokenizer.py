@@ -82,7 +82,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without start and end."""
-        if not (text.isascii() and text.isprintable()):
+        if "&" in text or not (text.isascii() and text.isprintable()):
             import ftfy
 
             text = ftfy.fix_text(text)

@@ -195,11 +195,18 @@ class Trainer:
         for sentence in damaged:
             warn(sentence)
         if checkpoint is None:
+            _cut_metrics(self.run / "metrics.jsonl", 0)
             return
-        self.task.module.load_state_dict(checkpoint.weights)
-        self.ema.module.load_state_dict(checkpoint.ema)
+        try:
+            self.task.module.load_state_dict(checkpoint.weights)
+            self.ema.module.load_state_dict(checkpoint.ema)
+            checkpoints.unpack_optimizer(self.optimizer, checkpoint.optimizer)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CelebgenError(
+                f"the checkpoint of step {checkpoint.step} in {self.folder} is of networks of another size; give the "
+                "preset and text encoder that the run was started with, or another run folder"
+            ) from error
         self.ema.n_averaged.fill_(int(checkpoint.state["ema_updates"]))
-        checkpoints.unpack_optimizer(self.optimizer, checkpoint.optimizer)
         if checkpoint.state.get("scaler"):
             self.scaler.load_state_dict(checkpoint.state["scaler"])
         self.step, self.best = checkpoint.step, checkpoint.state.get("best")
@@ -289,8 +296,11 @@ class Trainer:
         if score is not None and (self.best is None or score < self.best):
             self.best = score
             temporary = self.run / ".best.safetensors.tmp"
-            checkpoints.save_tensors(self.ema.module.state_dict(), temporary)
-            os.replace(temporary, self.run / "best.safetensors")
+            try:
+                checkpoints.save_tensors(self.ema.module.state_dict(), temporary)
+                os.replace(temporary, self.run / "best.safetensors")
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def _log(self, metrics: Mapping[str, float]) -> None:
         with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from celebgen_cli import __version__
-from celebgen_cli.diffusion.samplers import SAMPLERS
+from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models.folder import save_model
 from celebgen_cli.models.quantize import STORAGES
-from celebgen_cli.pipeline import DEFAULTS
+from celebgen_cli.pipeline import DEFAULTS, check_settings
 from celebgen_cli.training.runs import load_components
 
 LICENCE = "Trained on CelebA: non-commercial research and education only."
@@ -33,11 +33,11 @@ def export_run(
     if storage not in STORAGES:
         raise UsageError(f"there is no storage '{storage}'; choose one of {', '.join(STORAGES)}")
     defaults = {**DEFAULTS, **(defaults or {})}
-    if defaults["sampler"] not in SAMPLERS:
-        raise UsageError(f"there is no sampler '{defaults['sampler']}'; choose one of {', '.join(SAMPLERS)}")
     parts = load_components(run, ("text", "cvae", "unet"))
     config = parts.info["run"]
     assert parts.cvae is not None
+    timesteps = Schedule.from_dict(config["schedule"]).timesteps
+    check_settings(defaults["steps"], defaults["sampler"], defaults["guidance"], timesteps)
     parts.info = {
         "name": name or output.name,
         "celebgen": __version__,

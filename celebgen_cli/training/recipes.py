@@ -1,5 +1,6 @@
 """What the training commands do: data, networks and settings put together, then handed to the engine."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -55,6 +56,17 @@ def _datasets(dataset: Path, valid: Path | None) -> tuple[Dataset, Dataset | Non
     return data, held
 
 
+def _resumed(output: Path, resume: bool) -> dict[str, Any]:
+    """config.json of the run that is resumed; empty when none is."""
+    return runs.read_config(output) if resume and (output / "config.json").is_file() else {}
+
+
+def _valid(given: Path | None, resumed: Mapping[str, Any]) -> Path | None:
+    """The held-out dataset that is asked for, else the resumed run's."""
+    before = resumed.get("data", {}).get("valid")
+    return given if given is not None or before is None else Path(before)
+
+
 def _preset_name(given: str | None, output: Path, resume: bool, source: str | Path | None = None) -> str:
     """The preset that is asked for, else the resumed run's, else that of the run or model which this one builds on."""
     if given is not None:
@@ -95,7 +107,7 @@ def train_clip(
     output: Path,
     *,
     preset: str | None = None,
-    contrast: str = "sigmoid",
+    contrast: str | None = None,
     valid: Path | None = None,
     init_from: Path | None = None,
     resume: bool = False,
@@ -113,6 +125,8 @@ def train_clip(
 
     from celebgen_cli.training.clip import CLIPLossConfig, CLIPTask
 
+    before = _resumed(output, resume)
+    contrast, valid = contrast or before.get("loss", {}).get("contrast", "sigmoid"), _valid(valid, before)
     if contrast not in ("sigmoid", "softmax"):
         raise UsageError(f"--contrast is sigmoid or softmax, not '{contrast}'")
     preset = _preset_name(preset, output, resume)
@@ -128,7 +142,7 @@ def train_clip(
                 raise UsageError(f"{init_from} has no compact text encoder to start from; give a train-clip run")
             _warm_start(task.model.clip.text, other.to_open_clip(), init_from)
         else:
-            _warm_start(task.model, runs.averaged_weights(init_from), init_from)
+            _warm_start(task.model, runs.averaged_weights(init_from)[1], init_from)
     settings = {
         **_record(preset, dataset, data, valid), "clip": asdict(sizes.clip), "loss": asdict(loss),
         "token_ids": task.token_ids,  # the words may change later, the rows that were trained do not
@@ -149,7 +163,7 @@ def train_vae(
     *,
     text: str,
     preset: str | None = None,
-    perceptual: str = "lpips",
+    perceptual: str | None = None,
     perceptual_weights: Path | None = None,
     valid: Path | None = None,
     init_from: Path | None = None,
@@ -163,6 +177,8 @@ def train_vae(
     from celebgen_cli.training.perceptual import load_lpips
     from celebgen_cli.training.vae import CVAELossConfig, CVAETask
 
+    before = _resumed(output, resume)
+    perceptual, valid = perceptual or before.get("perceptual", "lpips"), _valid(valid, before)
     if perceptual not in ("lpips", "none"):
         raise UsageError(f"--perceptual is lpips or none, not '{perceptual}'")
     preset = _preset_name(preset, output, resume, text)
@@ -210,8 +226,10 @@ def prepare_prior(
     config = replace(config, precision=info["train"]["precision"])
     if config.steps == 0:
         return lambda report: {}
-    data, held = _datasets(dataset, valid)
-    where = choose_device(device)
+    data, held = _datasets(dataset, _valid(valid, info))
+    where, trained = choose_device(device), runs.averaged_weights(run)[0]
+    if (run / "prior" / "config.json").is_file() and runs.read_config(run / "prior").get("cvae_step") != trained:
+        shutil.rmtree(run / "prior")  # fitted to the latents of an earlier CVAE
     parts = runs.load_components(run, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
     text, cvae = parts.text.to(where), parts.cvae.to(where)
@@ -223,7 +241,9 @@ def prepare_prior(
 
     def fit(report: Reporter) -> dict[str, float]:
         task = PriorTask(cvae.prior, pairs[0], pairs[1], text, config.batch_size, config.seed)
-        trainer = Trainer(task, run / "prior", config, device=where, settings={"of": str(run)}, resume=True, warn=warn)
+        trainer = Trainer(
+            task, run / "prior", config, device=where, settings={"cvae_step": trained}, resume=True, warn=warn
+        )
         return trainer.train(report)
 
     return fit
@@ -234,7 +254,7 @@ def prepare_diffusion(
     output: Path,
     *,
     vae: Path,
-    init: str = "prior",
+    init: str | None = None,
     preset: str | None = None,
     valid: Path | None = None,
     init_from: Path | None = None,
@@ -247,6 +267,8 @@ def prepare_diffusion(
     """Encode the dataset with the CVAE of `vae`; returns the function that trains the denoiser; see `train_clip`."""
     from celebgen_cli.training.diffusion import DiffusionLossConfig, DiffusionTask
 
+    before = _resumed(output, resume)
+    init, valid = init or before.get("unet", {}).get("init", "prior"), _valid(valid, before)
     if init not in ("prior", "noise"):
         raise UsageError(f"--init is prior or noise, not '{init}'")
     preset = _preset_name(preset, output, resume, vae)

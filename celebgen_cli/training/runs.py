@@ -31,8 +31,8 @@ def read_config(run: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def averaged_weights(run: Path) -> dict[str, Tensor]:
-    """EMA weights of a run's newest whole checkpoint.
+def averaged_weights(run: Path) -> tuple[int, dict[str, Tensor]]:
+    """Step and EMA weights of a run's newest whole checkpoint.
 
     Raises:
         CelebgenError: the run has none yet.
@@ -40,7 +40,7 @@ def averaged_weights(run: Path) -> dict[str, Tensor]:
     checkpoint, _ = newest_checkpoint(run / "checkpoints", only=("ema",))
     if checkpoint is None:
         raise CelebgenError(f"{run} has no whole checkpoint yet; let it train to its first one")
-    return checkpoint.ema
+    return checkpoint.step, checkpoint.ema
 
 
 def load_components(path: Path, want: tuple[str, ...]) -> Components:
@@ -65,12 +65,13 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
         parts = model_folder.load_model(path / "frozen", tuple(n for n in frozen if n in want))
         if kind == "vae" and "cvae" in want:
             parts.cvae = CVAE(_config(CVAEConfig, config["cvae"]))
-            parts.cvae.load_state_dict(averaged_weights(path))
-            if (path / "prior" / "best.safetensors").is_file():
+            step, weights = averaged_weights(path)
+            parts.cvae.load_state_dict(weights)
+            if _refitted(path / "prior", step):
                 parts.cvae.prior.load_state_dict(load_tensors(path / "prior" / "best.safetensors"))
         elif kind == "diffusion" and "unet" in want:
             parts.unet = UNet(_config(UNetConfig, config["unet"]))
-            parts.unet.load_state_dict(averaged_weights(path))
+            parts.unet.load_state_dict(averaged_weights(path)[1])
     parts.info = {**parts.info, "run": config}
     for module in (parts.text, parts.cvae, parts.unet):
         if module is not None:
@@ -78,9 +79,14 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
     return parts
 
 
+def _refitted(prior: Path, cvae_step: int) -> bool:
+    """Whether there is a refitted prior, and it was fitted to the latents of the CVAE as it is now."""
+    return (prior / "best.safetensors").is_file() and read_config(prior).get("cvae_step") == cvae_step
+
+
 def _clip_text(run: Path, config: dict[str, Any]) -> CompactText:
     prefix = "clip.text."
-    state = {k.removeprefix(prefix): v for k, v in averaged_weights(run).items() if k.startswith(prefix)}
+    state = {k.removeprefix(prefix): v for k, v in averaged_weights(run)[1].items() if k.startswith(prefix)}
     return CompactText.from_open_clip(state, CLIPConfig(**_tuples(config["clip"])), config["token_ids"])
 
 
