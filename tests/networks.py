@@ -50,7 +50,7 @@ def tiny_unet(seed: int = 2, init: str = "prior") -> UNet:
     return unet
 
 
-def features(batch: int, seed: int = 0, length: int = 7, width: int = 16) -> TextFeatures:
+def features(batch: int, seed: int = 0, length: int = 7, width: int = 12, pooled: int = 16) -> TextFeatures:
     """Made-up text features; row i counts 2 + i tokens at most."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -58,7 +58,7 @@ def features(batch: int, seed: int = 0, length: int = 7, width: int = 16) -> Tex
         return torch.randn(*shape, generator=generator)
 
     mask = torch.arange(length)[None] < (2 + torch.arange(batch))[:, None]
-    return TextFeatures(draw(batch, length, width), mask, draw(batch, width))
+    return TextFeatures(draw(batch, length, width), mask, draw(batch, pooled))
 
 
 def write_tiny_model(folder: Path, *, init: str = "prior", storage: str = "fp32") -> Path:

@@ -5,6 +5,8 @@ The backbone is torchvision's ImageNet AlexNet, or safetensors files given by `-
 (`linK.model.1.weight` [1, C, 1, 1]).
 """
 
+import contextlib
+import sys
 from pathlib import Path
 
 import torch
@@ -83,7 +85,8 @@ def load_lpips(folder: Path | None) -> LPIPS:
     from torchvision.models import AlexNet_Weights
 
     try:
-        state = AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        with contextlib.redirect_stdout(sys.stderr):  # torch says there what it downloads
+            state = AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         raise CelebgenError(f"AlexNet's weights cannot be fetched from torchvision's home; {OFFER}") from error
     return LPIPS(dict(state), load_tensors(Path(__file__).with_name(LINEAR)))

@@ -42,7 +42,7 @@ def test_group_norm_has_at_least_four_channels_a_group(channels: int) -> None:
 
 
 def test_residual_branches_start_as_the_identity() -> None:
-    x, text = torch.randn(2, 16, 4, 4), features(2)
+    x, text = torch.randn(2, 16, 4, 4), features(2, width=16)
     assert torch.equal(ResBlock(16, 16, 8)(x, torch.randn(2, 8)), x)
     assert torch.equal(SpatialTransformer(16, 16)(x, text), x)
 
@@ -79,7 +79,7 @@ def test_attention_equals_torchs_own() -> None:
 @pytest.mark.parametrize("gradients", [False, True])
 def test_what_the_mask_hides_changes_nothing(gradients: bool) -> None:
     block = randomise(TransformerBlock(16, 2, 16))
-    x, text = torch.randn(3, 4, 16), features(3)
+    x, text = torch.randn(3, 4, 16), features(3, width=16)
     hidden = torch.where(text.mask[..., None], text.tokens, 50.0)
     seen = text.tokens.clone()
     seen[:, 0] += 1
@@ -94,12 +94,12 @@ def test_spatial_transformer_treats_positions_alike() -> None:
     block = randomise(SpatialTransformer(8, 16)).eval()
     x, order = torch.randn(2, 8, 3, 5), torch.randperm(15, generator=torch.Generator().manual_seed(0))
     moved = x.flatten(2)[:, :, order].reshape(2, 8, 3, 5)
-    expected = block(x, features(2)).flatten(2)[:, :, order].reshape(2, 8, 3, 5)
-    torch.testing.assert_close(block(moved, features(2)), expected, rtol=1e-4, atol=1e-5)
+    expected = block(x, features(2, width=16)).flatten(2)[:, :, order].reshape(2, 8, 3, 5)
+    torch.testing.assert_close(block(moved, features(2, width=16)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_select_takes_rows_of_all_three() -> None:
-    text = features(4)
+    text = features(4, width=16)
     some = text.select(torch.tensor([2, 0]))
     for part, whole in zip(some, text, strict=True):
         assert torch.equal(part, whole[[2, 0]])

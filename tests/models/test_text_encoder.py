@@ -109,7 +109,7 @@ def test_built_again_from_its_description(text: CompactText) -> None:
     described = json.loads(json.dumps(text.description()))
     again = build_text(described, text.state_dict())
     assert torch.equal(again(PROMPTS).pooled, text(PROMPTS).pooled)
-    assert (again.width, again.pooled_width, again.source) == (16, 16, "compact")
+    assert (again.width, again.pooled_width, again.source) == (12, 16, "compact")
     with pytest.raises(CelebgenError, match=r"weights of the compact text encoder are missing"):
         build_text(described, None)
 
@@ -146,7 +146,7 @@ def test_an_open_clip_model_from_a_folder(tmp_path: Path) -> None:
     save_file(state, tmp_path / "open_clip_model.safetensors")
     wrapped = OpenClipText(f"local-dir:{tmp_path}").eval()
     compact = CompactText.from_open_clip(model.clip.text.state_dict(), c, trained_ids(vocabulary()))
-    assert (wrapped.width, wrapped.pooled_width) == (16, 16)
+    assert (wrapped.width, wrapped.pooled_width) == (12, 16)
     prompts = ["smiling woman blond hair", "old man"]
     with torch.no_grad():
         theirs, ours = wrapped(prompts), compact(prompts)

@@ -28,8 +28,8 @@ def test_a_new_network_predicts_zero() -> None:
     "config",
     [
         tiny().unet,
-        UNetConfig(4, (8, 12, 16), 2, (1, 2), condition_width=16, text_width=16, pooled_width=16),
-        UNetConfig(4, (8,), 1, (), condition_width=16, text_width=16, pooled_width=16),
+        UNetConfig(4, (8, 12, 16), 2, (1, 2), condition_width=16, text_width=12, pooled_width=16),
+        UNetConfig(4, (8,), 1, (), condition_width=16, text_width=12, pooled_width=16),
     ],
 )
 def test_shapes_and_every_parameter_is_of_use(config: UNetConfig) -> None:
