@@ -50,3 +50,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.networks import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("models") / "random")
+
+
+@pytest.fixture(autouse=True)
+def subnormal_numbers() -> None:
+    """Loading a model flushes subnormal numbers to zero in the whole process, which hypothesis refuses to work with."""
+    torch.set_flush_denormal(False)

@@ -79,7 +79,10 @@ def image_number(name: str) -> int | None:
 
 
 def find_annotations(folder: Path) -> AnnotationFiles:
-    """Find annotation files by their usual names, in `folder` or in its direct subfolders (as archives nest them).
+    """Find annotation files by their usual names, in `folder` or in the subfolders that archives put them in.
+
+    These are the official `Anno` and `Eval`, and folders named like a file, which unpackers make. No other is looked
+    into: a neighbouring folder may hold somebody else's annotations.
 
     A plain file is taken before a gzipped one, and text before CSV.
 
@@ -89,7 +92,9 @@ def find_annotations(folder: Path) -> AnnotationFiles:
     folder = Path(folder)
     if not folder.is_dir():
         raise CelebgenError(f"the annotations folder {folder} does not exist; name the one with list_attr_celeba.txt")
-    places = [folder, *sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] not in "._")]
+    usual = ("anno", "eval", "list_", "identity_")
+    nested = (entry for entry in folder.iterdir() if entry.name.lower().startswith(usual) and entry.is_dir())
+    places = [folder, *sorted(nested)]
 
     def find(stems: Iterable[str]) -> Path | None:
         for place in places:
