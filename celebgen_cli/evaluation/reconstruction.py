@@ -11,31 +11,15 @@ import numpy as np
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation.features import FeatureExtractor
 from celebgen_cli.evaluation.fid import Progress, frechet_distance, statistics_of
-from celebgen_cli.evaluation.sources import ImageSource
+from celebgen_cli.evaluation.sources import ImageSource, NamedModel
 
 PEAK = 255.0
 IDENTICAL_PSNR = 100.0
 """Decibels given to an image that comes back without any error, whose ratio is infinite."""
 
 
-class Autoencoder(Protocol):
+class Autoencoder(NamedModel, Protocol):
     """The part of `celebgen_cli.pipeline.Model` that reconstructs."""
-
-    @property
-    def size(self) -> int:
-        """Pixels of an image's side."""
-
-    @property
-    def crop(self) -> str:
-        """Name of the crop that it was trained on, or "unknown"."""
-
-    @property
-    def name(self) -> str:
-        """How figures call it."""
-
-    @property
-    def sha256(self) -> str:
-        """Digest of its weights."""
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, 3] to the same shape and type."""

@@ -58,8 +58,8 @@ class ImageSource(Protocol):
         """What else decided the images: sampler, steps, guidance, seed."""
 
 
-class TextToImage(Protocol):
-    """The part of `celebgen_cli.pipeline.Model` that sampling for a metric needs."""
+class NamedModel(Protocol):
+    """What a figure says of a `celebgen_cli.pipeline.Model`."""
 
     @property
     def size(self) -> int:
@@ -76,6 +76,10 @@ class TextToImage(Protocol):
     @property
     def sha256(self) -> str:
         """Digest of its weights."""
+
+
+class TextToImage(NamedModel, Protocol):
+    """The part of `celebgen_cli.pipeline.Model` that sampling for a metric needs."""
 
     @property
     def defaults(self) -> Mapping[str, Any]:
