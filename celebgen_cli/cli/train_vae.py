@@ -29,6 +29,13 @@ def train_vae(
     perceptual_weights: Annotated[
         Path | None, typer.Option(help="Folder with AlexNet's LPIPS weights; default: torchvision's, downloaded.")
     ] = None,
+    beta: Annotated[
+        float | None, typer.Option(min=0, help="Weight of KL(q || p), the mean over latent dimensions; default 0.004.")
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(min=0, help="Weight of the halved latent's decoding against the halved picture; default 0.25."),
+    ] = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
@@ -52,8 +59,8 @@ def train_vae(
     with common.training_progress("train-vae", quiet) as report:
         recipes.train_vae(
             dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
-            valid=valid, init_from=init_from, resume=resume, device=device, report=report, warn=common.say,
-            overrides=overrides,
+            beta=beta, scale=scale, valid=valid, init_from=init_from, resume=resume, device=device, report=report,
+            warn=common.say, overrides=overrides,
         )  # fmt: skip
     with common.progress("encode latents", quiet=quiet) as encoded:
         fit = recipes.prepare_prior(

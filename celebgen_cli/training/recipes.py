@@ -165,6 +165,8 @@ def train_vae(
     preset: str | None = None,
     perceptual: str | None = None,
     perceptual_weights: Path | None = None,
+    beta: float | None = None,
+    scale: float | None = None,
     valid: Path | None = None,
     init_from: Path | None = None,
     resume: bool = False,
@@ -190,7 +192,8 @@ def train_vae(
     lpips = load_lpips(perceptual_weights).to(where) if perceptual == "lpips" else None
     config = _train_config(VAE, preset, output, resume, overrides)
     train, held_out = training_and_held_out(data, held)
-    loss = CVAELossConfig()
+    given = {"beta": beta, "scale": scale}
+    loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss)
     if init_from is not None and not resume:
         other = runs.load_components(init_from, ("cvae",)).cvae

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from celebgen_cli.images import save_grid
 from celebgen_cli.models.cvae import CVAE, CVAEConfig, cross_entropy, kl_divergence, kl_to_standard, to_uint8
-from celebgen_cli.models.layers import Gaussian
+from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.training.batches import (
     Examples,
@@ -30,8 +31,9 @@ class CVAELossConfig:
     """Weights of the CVAE's loss; every term is a mean over its elements."""
 
     lpips: float = 0.5
-    beta: float = 2e-3  # KL(q || p), nats a latent dimension; p is held fixed here
+    beta: float = 4e-3  # KL(q || p), nats a latent dimension; p is held fixed here
     anchor: float = 2e-4  # KL(q || N(0, I)): a learned prior would let the scale of z drift
+    scale: float = 0.25  # halved latent against halved picture, as L1 + LPIPS (Skorokhodov et al. 2025, arXiv 2502.14831)
     drop_text_encoder: float = 0.5  # a photo has no caption, so q must work without
     drop_text_decoder: float = 0.1
     drop_text_prior: float = 0.15  # p(z) without text: the coordinates of an empty prompt
@@ -83,7 +85,8 @@ class CVAETask(Task):
 
         q = self.model.encode(images, features.select(dropped(settings.drop_text_encoder)))
         z = q.sample(torch.randn(q.mean.shape, generator=generator).to(self.device))
-        decoded = self.model.decode(z, features.select(dropped(settings.drop_text_decoder)))
+        spoken = features.select(dropped(settings.drop_text_decoder))
+        decoded = self.model.decode(z, spoken)
         p = self.model.prior(features.select(dropped(settings.drop_text_prior)))
 
         l1 = (decoded - images).abs().mean()
@@ -96,7 +99,24 @@ class CVAETask(Task):
             lpips = self.perceptual(decoded, images).mean()
             total = total + settings.lpips * lpips
             logged["lpips"] = lpips.detach()
+        if settings.scale > 0:
+            scaled = self._scale_loss(z, images, spoken)
+            total = total + settings.scale * scaled
+            logged["scale"] = scaled.detach()
         return total, logged
+
+    def _scale_loss(self, z: Tensor, images: Tensor, text: TextFeatures) -> Tensor:
+        """L1 + LPIPS of the halved latent, decoded, against the halved picture.
+
+        Without it neighbouring positions of the latent hardly predict each other, and a denoiser finds nothing coarse to
+        begin with (Skorokhodov et al. 2025, arXiv 2502.14831, equation 6).
+        """
+        small = F.interpolate(images, scale_factor=0.5, mode="area")
+        decoded = self.model.decode(F.interpolate(z, scale_factor=0.5, mode="area"), text)
+        loss = (decoded - small).abs().mean()
+        if self.perceptual is not None and small.shape[-1] >= 32:  # AlexNet's last layer has nothing left of less
+            loss = loss + self.settings.lpips * self.perceptual(decoded, small).mean()
+        return loss
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         """PSNR and LPIPS of reconstructions of 256 held-out pictures, the text dropped."""
