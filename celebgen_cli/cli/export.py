@@ -14,6 +14,10 @@ def export(
     steps: Annotated[int | None, typer.Option(min=1, help="Default sampling steps to record.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0.0, help="Default guidance to record.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Default sampler to record.")] = None,
+    decoder: Annotated[
+        Path | None,
+        typer.Option(help="Take the decoder of this train-vae --freeze-encoder run; default: the run's own."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there.")] = False,
 ) -> None:
     """Write everything that a run was trained with, and its EMA weights, as one model folder; prints the folder.
@@ -29,6 +33,7 @@ def export(
         name=name,
         storage=storage,
         defaults={k: v for k, v in defaults.items() if v is not None},
+        decoder=decoder,
         force=force,
     )
     print(output)

@@ -36,6 +36,16 @@ def train_vae(
         float | None,
         typer.Option(min=0, help="Weight of the halved latent's decoding against the halved picture; default 0.25."),
     ] = None,
+    adversarial: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Gradient of a patch critic's term, as a share of that of L1 + LPIPS; default 0, no critic."
+        ),
+    ] = None,
+    freeze_encoder: Annotated[
+        bool | None,
+        typer.Option("--freeze-encoder", help="Train the decoder alone; latents and denoisers made before stay valid."),
+    ] = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
@@ -59,8 +69,8 @@ def train_vae(
     with common.training_progress("train-vae", quiet) as report:
         recipes.train_vae(
             dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
-            beta=beta, scale=scale, valid=valid, init_from=init_from, resume=resume, device=device, report=report,
-            warn=common.say, overrides=overrides,
+            beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, valid=valid,
+            init_from=init_from, resume=resume, device=device, report=report, warn=common.say, overrides=overrides,
         )  # fmt: skip
     with common.progress("encode latents", quiet=quiet) as encoded:
         fit = recipes.prepare_prior(

@@ -144,7 +144,7 @@ class DiffusionTask(Task):
 
 
 def stratified_timesteps(count: int, timesteps: int, generator: torch.Generator) -> Tensor:
-    """int64 [count] in 1..timesteps, one from each of `count` equal intervals, so that batches differ less in difficulty.
+    """int64 [count] in 1..timesteps, one from each of `count` equal intervals: batches differ less in difficulty.
 
     Each entry alone is uniform (Kingma et al. 2021, arXiv 2107.00630, appendix I.1).
     """

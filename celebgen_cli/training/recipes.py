@@ -167,6 +167,8 @@ def train_vae(
     perceptual_weights: Path | None = None,
     beta: float | None = None,
     scale: float | None = None,
+    adversarial: float | None = None,
+    freeze_encoder: bool | None = None,
     valid: Path | None = None,
     init_from: Path | None = None,
     resume: bool = False,
@@ -192,8 +194,10 @@ def train_vae(
     lpips = load_lpips(perceptual_weights).to(where) if perceptual == "lpips" else None
     config = _train_config(VAE, preset, output, resume, overrides)
     train, held_out = training_and_held_out(data, held)
-    given = {"beta": beta, "scale": scale}
+    given = {"beta": beta, "scale": scale, "adversarial": adversarial, "freeze_encoder": freeze_encoder}
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
+    if loss.freeze_encoder and init_from is None and not before:
+        raise UsageError("--freeze-encoder needs a trained encoder: give --init-from RUN or MODEL")
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss)
     if init_from is not None and not resume:
         other = runs.load_components(init_from, ("cvae",)).cvae
@@ -227,7 +231,7 @@ def prepare_prior(
     info = runs.read_config(run)
     config = with_overrides(PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
     config = replace(config, precision=info["train"]["precision"])
-    if config.steps == 0:
+    if config.steps == 0 or info["loss"].get("freeze_encoder"):  # a frozen encoder came with its prior
         return lambda report: {}
     data, held = _datasets(dataset, _valid(valid, info))
     where, trained = choose_device(device), runs.averaged_weights(run)[0]

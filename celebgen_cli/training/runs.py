@@ -13,6 +13,7 @@ from celebgen_cli.models.folder import Components, _config
 from celebgen_cli.models.presets import CLIPConfig
 from celebgen_cli.models.text_encoder import CompactText, OpenClipText, TextEncoder, _tuples, open_clip_source
 from celebgen_cli.models.unet import UNet, UNetConfig
+from celebgen_cli.training.adversarial import cvae_weights
 from celebgen_cli.training.checkpoints import load_tensors, newest_checkpoint
 from celebgen_cli.training.engine import FORMAT, FORMAT_VERSION
 
@@ -66,7 +67,7 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
         if kind == "vae" and "cvae" in want:
             parts.cvae = CVAE(_config(CVAEConfig, config["cvae"]))
             step, weights = averaged_weights(path)
-            parts.cvae.load_state_dict(weights)
+            parts.cvae.load_state_dict(cvae_weights(weights))
             if _refitted(path / "prior", step):
                 parts.cvae.prior.load_state_dict(load_tensors(path / "prior" / "best.safetensors"))
         elif kind == "diffusion" and "unet" in want:

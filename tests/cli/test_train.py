@@ -195,6 +195,37 @@ def test_more_steps_of_the_cvae_refit_its_prior(chain: Chain, tmp_path: Path) ->
     assert not all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_decoder_of_its_own(chain: Chain, tmp_path: Path) -> None:
+    """The decoder alone is trained against a critic, and takes the place of the one that the denoiser's run froze."""
+    run, model = tmp_path / "decoder", tmp_path / "model"
+    words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 3,
+             "--freeze-encoder", "--adversarial", 0.5)  # fmt: skip
+    assert "needs a trained encoder" in one_sentence(invoke(*words), 2)
+    out = invoke(*words, "--init-from", chain.vae)
+    assert out.exit_code == 0, out.stderr
+    assert not (run / "prior").exists()
+    assert not list((chain.dataset / "latents").glob(".latents-*"))
+    out = invoke("export", chain.unet, "-o", model, "--decoder", run, "--storage", "fp32")
+    assert out.exit_code == 0, out.stderr
+    from celebgen_cli.training.runs import load_components
+
+    new, old = (load_components(path, ("cvae",)).cvae for path in (model, chain.unet))
+    assert new is not None
+    assert old is not None
+    same = {name: torch.equal(value, old.state_dict()[name]) for name, value in new.state_dict().items()}
+    assert all(kept for name, kept in same.items() if not name.startswith("decoder."))
+    assert not all(kept for name, kept in same.items() if name.startswith("decoder."))
+
+
+def test_a_decoder_of_another_encoder_is_refused(chain: Chain, tmp_path: Path) -> None:
+    run = tmp_path / "other"
+    words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 1)
+    assert invoke(*words, "--prior-steps", 0).exit_code == 0
+    out = invoke("export", chain.unet, "-o", tmp_path / "model", "--decoder", run)
+    assert "has another encoder than" in one_sentence(out, 2)
+    assert not (tmp_path / "model").exists()
+
+
 def test_runs_are_not_overwritten(chain: Chain) -> None:
     words = chain.commands()
     for name, run in (("train-clip", chain.clip), ("train-vae", chain.vae), ("train-diffusion", chain.unet)):

@@ -13,7 +13,13 @@ from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.presets import tiny
 from celebgen_cli.training.batches import batch_rows, captions, numpy_generator, training_and_held_out
-from celebgen_cli.training.diffusion import PREVIEW_PROMPTS, DiffusionLossConfig, DiffusionTask, channel_statistics
+from celebgen_cli.training.diffusion import (
+    PREVIEW_PROMPTS,
+    DiffusionLossConfig,
+    DiffusionTask,
+    channel_statistics,
+    stratified_timesteps,
+)
 from celebgen_cli.training.latents import Latents, encode
 from tests.networks import randomise, tiny_cvae, tiny_text
 
@@ -153,3 +159,13 @@ def test_preview(dataset32: Path, latents_folder: Path, tmp_path: Path) -> None:
     made.preview(made.model, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.size == (8 * 34 - 2, len(PREVIEW_PROMPTS) * 2 // 8 * (34 + 14) - 2)
+
+
+def test_stratified_timesteps_are_uniform_and_spread() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([stratified_timesteps(10, 1000, generator) for _ in range(2000)])
+    assert (drawn.min(), drawn.max()) == (1, 1000)
+    assert torch.equal(((drawn - 1) // 100).sort(dim=1).values, torch.arange(10).expand(2000, 10))
+    first = drawn[:, 0].float()  # one entry alone is uniform: mean 500.5, standard deviation 288.7
+    assert abs(first.mean() - 500.5) < 4 * 288.7 / 2000**0.5
+    assert first.std() == pytest.approx(288.7, rel=0.05)

@@ -70,6 +70,7 @@ def test_the_total_is_the_sum_of_its_terms(dataset32: Path) -> None:
     total, logged = made.loss(2)
     terms = {name: float(value) for name, value in logged.items()}
     expected = terms["l1"] + 0.3 * terms["kl"] + 0.2 * terms["anchor"] + terms["prior_nll"] + 0.7 * terms["lpips"]
+    expected += 0.25 * terms["scale"]
     assert float(total) == pytest.approx(expected, rel=1e-5)
     assert float(made.loss(2)[0]) == float(total)
     assert float(made.loss(3)[0]) != float(total)
@@ -106,6 +107,42 @@ def test_clipping_groups_hold_every_parameter_once(dataset32: Path) -> None:
     autoencoder, prior = made.parameter_groups()
     assert {id(p) for p in prior} == {id(p) for p in made.model.prior.parameters()}
     assert sorted(map(id, [*autoencoder, *prior])) == sorted(map(id, made.module.parameters()))
+
+
+def test_a_frozen_encoder_stays_and_the_decoder_learns(dataset32: Path) -> None:
+    made = task(dataset32, freeze_encoder=True, adversarial=0.5)
+    found = gradients(made)
+    assert {name.split(".")[1] for name in found if name.startswith("cvae.")} == {"decoder"}
+    assert part(found, "cvae.decoder.").abs().max() > 0
+    learning = {id(p) for group in made.parameter_groups() for p in group}
+    assert learning == {id(p) for p in made.module.parameters() if p.requires_grad}
+
+
+def test_the_critic_learns_alone_at_first(dataset32: Path) -> None:
+    """Before `adversarial_from` the decoder's gradient is that of a run without a critic, afterwards it is not."""
+    decoders = [
+        part(gradients(task(dataset32, **settings)), "cvae.decoder." if "adversarial" in settings else "decoder.")
+        for settings in ({}, {"adversarial": 0.5, "adversarial_from": 1}, {"adversarial": 0.5, "adversarial_from": 0})
+    ]
+    assert torch.allclose(decoders[0], decoders[1], rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(decoders[0], decoders[2], rtol=1e-2, atol=1e-5)
+
+
+def test_the_halved_latent_is_compared_with_the_halved_picture(
+    dataset32: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = task(dataset32)
+    images, z = torch.rand(4, 3, 32, 32), torch.rand(4, 4, 8, 8)
+    blocks = images.unflatten(3, (16, 2)).unflatten(2, (16, 2)).mean((3, 5))
+    seen = []
+
+    def decode(latent: torch.Tensor, text: TextFeatures) -> torch.Tensor:
+        seen.append(latent)
+        return blocks + 0.25
+
+    monkeypatch.setattr(made.model, "decode", decode)
+    assert float(made._scale_loss(z, images, tiny_text()([""] * 4))) == pytest.approx(0.25, rel=1e-5)
+    torch.testing.assert_close(seen[0], z.unflatten(3, (4, 2)).unflatten(2, (4, 2)).mean((3, 5)))
 
 
 def test_psnr_of_held_out_pictures(dataset32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
