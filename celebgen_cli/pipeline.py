@@ -36,7 +36,7 @@ DEFAULTS: dict[str, Any] = {"sampler": "ddim", "steps": 20, "guidance": 1.5}
 
 
 @torch.inference_mode()
-def generate(
+def draw_latents(
     text: TextEncoder,
     cvae: CVAE,
     unet: UNet,
@@ -49,8 +49,8 @@ def generate(
     sampler: str = "ddim",
     negative: str = "",
     callback: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Faces [B, 3, S, S] in about [-1, 1] for B prompts, each from its own seed.
+) -> tuple[Tensor, TextFeatures]:
+    """Latents z [B, C, h, h] for B prompts, each from its own seed, and what the text encoder says of the prompts.
 
     Guidance works in the coordinates of the prompt's own prior: the branch without text (or with the negative prompt)
     sees the same coordinates and only another text. `callback(step, steps)` is called as denoising goes on.
@@ -82,7 +82,21 @@ def generate(
         noise=step_noise(seeds, shape, device=device),
         callback=None if callback is None else lambda step, t, x0: callback(step, steps),
     )
-    return cvae.decode(unwhiten(u, coordinates.mean, coordinates.log_std), positive)
+    return unwhiten(u, coordinates.mean, coordinates.log_std), positive
+
+
+@torch.inference_mode()
+def generate(
+    text: TextEncoder,
+    cvae: CVAE,
+    unet: UNet,
+    schedule: Schedule,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    **settings: Any,
+) -> Tensor:
+    """Faces [B, 3, S, S] in about [-1, 1]: `draw_latents`, which takes the `settings`, and then the decoder."""
+    return cvae.decode(*draw_latents(text, cvae, unet, schedule, prompts, seeds, **settings))
 
 
 @dataclass

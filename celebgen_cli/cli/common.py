@@ -30,6 +30,12 @@ Preset = Annotated[
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; default: what suits the preset.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0.0, help="Peak learning rate.")]
+EmaHalfLife = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Steps after which a weight's share in the average has halved; default: what suits the preset."
+    ),
+]
 TrainSeed = Annotated[int | None, typer.Option(min=0, help="Seed of everything that is drawn; default: 0.")]
 CheckpointEvery = Annotated[
     int | None, typer.Option(min=1, help="Steps between checkpoints; default: what suits the preset.")

@@ -15,6 +15,7 @@ def train_clip(
     steps: common.Steps = None,
     batch_size: common.BatchSize = None,
     learning_rate: common.LearningRate = None,
+    ema_half_life: common.EmaHalfLife = None,
     contrast: Annotated[
         str | None, typer.Option(help="sigmoid (default; many positives), or softmax: plain ClipLoss, the baseline.")
     ] = None,
@@ -40,7 +41,7 @@ def train_clip(
             device=device, report=report, warn=common.say,
             overrides={
                 "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-                "precision": precision, "checkpoint_every": checkpoint_every,
+                "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,
             },
         )  # fmt: skip
     if not quiet:

@@ -20,6 +20,7 @@ def train_diffusion(
     steps: common.Steps = None,
     batch_size: common.BatchSize = None,
     learning_rate: common.LearningRate = None,
+    ema_half_life: common.EmaHalfLife = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
@@ -42,7 +43,8 @@ def train_diffusion(
             device=device, warn=common.say, progress=encoded,
             overrides={
                 "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-                "precision": precision, "checkpoint_every": checkpoint_every, "sample_every": sample_every,
+                "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,
+                "sample_every": sample_every,
             },
         )  # fmt: skip
     with common.training_progress("train-diffusion", quiet) as report:

@@ -18,6 +18,7 @@ def train_vae(
     steps: common.Steps = None,
     batch_size: common.BatchSize = None,
     learning_rate: common.LearningRate = None,
+    ema_half_life: common.EmaHalfLife = None,
     prior_steps: Annotated[
         int | None,
         typer.Option(
@@ -39,12 +40,22 @@ def train_vae(
     adversarial: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Gradient of a patch critic's term, as a share of that of L1 + LPIPS; default 0, no critic."
+            min=0, help="Gradient of a critic's term, as a share of that of L1 + LPIPS; default 0, no critic."
         ),
     ] = None,
     freeze_encoder: Annotated[
         bool | None,
         typer.Option("--freeze-encoder", help="Train the decoder alone; latents and denoisers made before stay valid."),
+    ] = None,
+    denoiser: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --freeze-encoder and --adversarial: a model or train-diffusion run on the same latents. "
+            "It draws latents, and the decoder learns to make faces of them."
+        ),
+    ] = None,
+    drawn: Annotated[
+        int | None, typer.Option(min=1, help="Latents that --denoiser draws; default: what suits the preset.")
     ] = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
@@ -64,13 +75,18 @@ def train_vae(
 
     overrides = {
         "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-        "precision": precision, "checkpoint_every": checkpoint_every, "sample_every": sample_every,
+        "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,
+        "sample_every": sample_every,
     }  # fmt: skip
-    with common.training_progress("train-vae", quiet) as report:
+    with (
+        common.progress("draw latents", quiet=quiet) as drawing,
+        common.training_progress("train-vae", quiet) as report,
+    ):
         recipes.train_vae(
             dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
-            beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, valid=valid,
-            init_from=init_from, resume=resume, device=device, report=report, warn=common.say, overrides=overrides,
+            beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser,
+            drawn=drawn, progress=drawing, valid=valid, init_from=init_from, resume=resume, device=device,
+            report=report, warn=common.say, overrides=overrides,
         )  # fmt: skip
     with common.progress("encode latents", quiet=quiet) as encoded:
         fit = recipes.prepare_prior(

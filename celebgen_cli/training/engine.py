@@ -40,6 +40,7 @@ class TrainConfig:
     warmup: int = 200  # steps of linear warm-up, then cosine to `final_learning_rate` of the peak
     final_learning_rate: float = 0.05  # share of the peak that is left at the last step
     weight_decay: float = 0.01
+    beta1: float = 0.9
     beta2: float = 0.99  # short runs: the second moment must not remember longer than they last
     clip: float = 1.0  # largest gradient norm of each parameter group
     ema_half_life: int = 500  # steps after which a weight's share in the average has halved
@@ -166,7 +167,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             [{"params": group} for group in self.groups],
             lr=config.learning_rate,
-            betas=(0.9, config.beta2),
+            betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
             fused=device.type in ("cpu", "cuda"),
         )

@@ -26,6 +26,7 @@ OFFER = (
 class LPIPS(nn.Module):
     """Distance of pictures [B, 3, H, W] in [-1, 1], [B]: 0 for equal ones."""
 
+    channels = (64, 192, 384, 256, 256)  # of the layers that are compared
     mean: Tensor
     std: Tensor
 
@@ -54,6 +55,10 @@ class LPIPS(nn.Module):
             x = F.relu(convolution(x))
             layers.append(x)
         return layers
+
+    def unit_features(self, images: Tensor) -> list[Tensor]:
+        """Activations of the five layers, [B, C, h, w] each; a position's channels have a root mean square of 1."""
+        return [_unit(x.float()) * x.shape[1] ** 0.5 for x in self._features(images)]
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         total = a.new_zeros(len(a))

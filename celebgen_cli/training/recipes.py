@@ -1,10 +1,12 @@
 """What the training commands do: data, networks and settings put together, then handed to the engine."""
 
+from __future__ import annotations
+
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celebgen_cli.data.dataset import Dataset, open_dataset
 from celebgen_cli.diffusion.schedule import Schedule
@@ -14,9 +16,14 @@ from celebgen_cli.models.folder import Components, is_model, read_info, save_mod
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import CompactText, open_clip_source
 from celebgen_cli.training import runs
-from celebgen_cli.training.batches import training_and_held_out
+from celebgen_cli.training.batches import Examples, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
 from celebgen_cli.training.latents import encode
+
+if TYPE_CHECKING:
+    import torch
+
+    from celebgen_cli.training.drawn import Drawn
 
 Warn = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -37,6 +44,7 @@ PRIOR = {
     "small64": TrainConfig(600, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
     "base128": TrainConfig(600, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
 }
+DRAWN = {"tiny": 16, "small64": 2000, "base128": 2000}  # latents in the pool of a decoder's training
 DIFFUSION = {
     "tiny": TrainConfig(20, 16, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
     "small64": TrainConfig(6400, 32, 5e-4, ema_half_life=500, checkpoint_every=800, sample_every=800),
@@ -169,6 +177,9 @@ def train_vae(
     scale: float | None = None,
     adversarial: float | None = None,
     freeze_encoder: bool | None = None,
+    denoiser: Path | None = None,
+    drawn: int | None = None,
+    progress: Progress = lambda done, total: None,
     valid: Path | None = None,
     init_from: Path | None = None,
     resume: bool = False,
@@ -177,7 +188,11 @@ def train_vae(
     warn: Warn = lambda sentence: None,
     overrides: Mapping[str, Any],
 ) -> dict[str, float]:
-    """Train the CVAE in the run folder `output`, the text encoder frozen and kept beside it; see `train_clip`."""
+    """Train the CVAE in the run folder `output`, the text encoder frozen and kept beside it; see `train_clip`.
+
+    With a `denoiser` (a model or a train-diffusion run of the same latents), `drawn` latents are drawn by it first,
+    with `progress`, and the decoder learns to make faces of them.
+    """
     from celebgen_cli.training.perceptual import load_lpips
     from celebgen_cli.training.vae import CVAELossConfig, CVAETask
 
@@ -198,7 +213,15 @@ def train_vae(
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
     if loss.freeze_encoder and init_from is None and not before:
         raise UsageError("--freeze-encoder needs a trained encoder: give --init-from RUN or MODEL")
-    task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss)
+    if loss.adversarial > 0 and not before:
+        config = replace(config, beta1=0.5)  # as is usual against a critic: the past of a moving target misleads
+    pool = None
+    source, drawn = denoiser or before.get("denoiser"), drawn or before.get("drawn") or DRAWN[preset]
+    if source is not None:
+        if not (loss.freeze_encoder and loss.adversarial > 0):
+            raise UsageError("--denoiser is for a decoder alone: give --freeze-encoder and --adversarial too")
+        pool = _draw(Path(source), drawn, output, train, where, config.seed, progress)
+    task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss, pool)
     if init_from is not None and not resume:
         other = runs.load_components(init_from, ("cvae",)).cvae
         assert other is not None
@@ -206,10 +229,27 @@ def train_vae(
     settings = {
         **_record(preset, dataset, data, valid), "cvae": asdict(cvae), "loss": asdict(loss),
         "perceptual": perceptual, "text": encoder.source,
+        "denoiser": None if source is None else str(source), "drawn": drawn,
     }  # fmt: skip
     trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
     _freeze(Components(text=encoder), output)
     return trainer.train(report)
+
+
+def _draw(
+    source: Path, count: int, output: Path, train: Examples, where: torch.device, seed: int, progress: Progress
+) -> Drawn:
+    from celebgen_cli.pipeline import DEFAULTS
+    from celebgen_cli.training.drawn import draw_pool
+
+    parts = runs.load_components(source, ("text", "cvae", "unet"))
+    assert parts.text is not None and parts.cvae is not None and parts.unet is not None
+    schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
+    settings = {name: parts.info.get("defaults", {}).get(name, value) for name, value in DEFAULTS.items()}
+    return draw_pool(
+        output, count, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, train, settings,
+        seed, progress,
+    )  # fmt: skip
 
 
 def prepare_prior(

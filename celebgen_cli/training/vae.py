@@ -1,6 +1,7 @@
 """Training the CVAE: L1 + LPIPS + beta KL(q(z|x,c) || p(z|c)), an anchored scale, and the prior fitted alongside.
 
-Optional: a patch critic, and a frozen encoder, which leaves latents and everything trained on them as they are.
+Optional: a critic; a frozen encoder, which leaves latents and everything trained on them as they are; and latents that
+a denoiser drew, of which the decoder learns to make faces that the critic takes for real ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from celebgen_cli.images import save_grid
 from celebgen_cli.models.cvae import CVAE, CVAEConfig, cross_entropy, kl_divergence, kl_to_standard, to_uint8
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.text_encoder import TextEncoder
-from celebgen_cli.training.adversarial import AdversarialCVAE, PatchCritic, balanced, critic_loss, deception_loss
+from celebgen_cli.training.adversarial import AdversarialCVAE, Critic, balanced, critic_loss, deception_loss
 from celebgen_cli.training.batches import (
     Examples,
     batch_rows,
@@ -26,6 +27,7 @@ from celebgen_cli.training.batches import (
     random_flip,
     torch_generator,
 )
+from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.perceptual import LPIPS
 
@@ -38,8 +40,9 @@ class CVAELossConfig:
     beta: float = 4e-3  # KL(q || p), nats a latent dimension; p is held fixed here
     anchor: float = 2e-4  # KL(q || N(0, I)): a learned prior would let the scale of z drift
     scale: float = 0.25  # L1 + LPIPS of the halved latent, decoded, against the halved picture (arXiv 2502.14831)
-    adversarial: float = 0.0  # gradient of the patch critic's term, as a share of that of L1 + LPIPS; 0: no critic
-    adversarial_from: int = 200  # steps for which the critic learns alone
+    adversarial: float = 0.0  # gradient of the critic's term, as a share of that of L1 + LPIPS; 0: no critic
+    adversarial_from: int = 100  # steps for which the critic learns alone
+    drawn_share: float = 0.75  # share of a batch that is decoded from drawn latents, where there are any
     freeze_encoder: bool = False  # only the decoder learns, and latents made before stay valid
     drop_text_encoder: float = 0.5  # a photo has no caption, so q must work without
     drop_text_decoder: float = 0.1
@@ -61,12 +64,15 @@ class CVAETask(Task):
         batch_size: int,
         seed: int,
         loss: CVAELossConfig | None = None,
+        drawn: Drawn | None = None,
     ) -> None:
         self.train, self.held_out, self.text, self.perceptual = train, held_out, text, perceptual
+        self.drawn = drawn
         self.batch_size, self.seed, self.settings = batch_size, seed, loss or CVAELossConfig()
         torch.manual_seed(seed)
         self.model = CVAE(config)
-        self.critic = PatchCritic() if self.settings.adversarial > 0 else None
+        adversarial = self.settings.adversarial > 0
+        self.critic = Critic(config.pooled_width, perceptual) if adversarial else None
         self.module: nn.Module = self.model if self.critic is None else AdversarialCVAE(self.model, self.critic)
         if self.settings.freeze_encoder:
             self.model.encoder.requires_grad_(False)
@@ -90,20 +96,38 @@ class CVAETask(Task):
         rng, generator = numpy_generator(self.seed, step, 0), torch_generator(self.seed, step, 1)
         images = random_flip(self.train.images(rows, self.device), generator)
         texts, _ = captions(self.train.attributes(rows), rng)
+        # pictures to rebuild; the rest of the batch is decoded from drawn latents
+        kept = count if self.drawn is None else max(1, count - round(settings.drawn_share * count))
+        latents, heard = self._drawn_latents(step, count - kept)
         with torch.no_grad():
-            features = self.text([*texts, ""])  # the last row stands for every dropped text
+            features = self.text([*texts, "", *heard])  # row `count` stands for every dropped text
 
         def dropped(rate: float) -> Tensor:
-            keep = torch.rand(count, generator=generator) >= rate
-            return torch.where(keep, torch.arange(count), count).to(self.device)
+            keep = torch.rand(kept, generator=generator) >= rate
+            return torch.where(keep, torch.arange(kept), count).to(self.device)
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not settings.freeze_encoder):
-            q = self.model.encode(images, features.select(dropped(settings.drop_text_encoder)))
+            q = self.model.encode(images[:kept], features.select(dropped(settings.drop_text_encoder)))
         z = q.sample(torch.randn(q.mean.shape, generator=generator).to(self.device))
         spoken = features.select(dropped(settings.drop_text_decoder))
+        fake_text = features.pooled[:count]
+        if self.drawn is not None:
+            heard_features = features.select(torch.arange(count + 1, count + 1 + len(heard), device=self.device))
+            z = torch.cat([z, latents])
+            spoken = TextFeatures(*(torch.cat(pair) for pair in zip(spoken, heard_features, strict=True)))
+            fake_text = heard_features.pooled
         decoded = self.model.decode(z, spoken)
 
-        total, logged = self._picture_loss(decoded, images, step)
+        total, logged = self._rebuilt_loss(decoded[:kept], images[:kept])
+        if self.critic is not None:
+            seen = decoded if self.drawn is None else random_flip(decoded[kept:], generator)
+            learned = critic_loss(self.critic, images, features.pooled[:count], seen, fake_text)
+            logged["critic"] = learned.detach()
+            if step >= settings.adversarial_from:
+                deception = deception_loss(self.critic, seen, fake_text)
+                total, weight = balanced(total, deception, decoded, settings.adversarial)
+                logged |= {"deception": deception.detach(), "deception_weight": weight}
+            total = total + learned
         if not settings.freeze_encoder:
             p = self.model.prior(features.select(dropped(settings.drop_text_prior)))
             kl = kl_divergence(q, Gaussian(p.mean.detach(), p.logvar.detach())).mean()
@@ -117,24 +141,23 @@ class CVAETask(Task):
                 logged["scale"] = scaled.detach()
         return total, logged
 
-    def _picture_loss(self, decoded: Tensor, images: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """L1 + LPIPS, and with a critic its own loss and what the decoder gains by deceiving it."""
-        settings = self.settings
+    def _drawn_latents(self, step: int, count: int) -> tuple[Tensor, list[str]]:
+        """`count` latents out of the pool and their captions; none where there is no pool."""
+        if self.drawn is None:
+            return torch.empty(0, device=self.device), []
+        rows = batch_rows(len(self.drawn), count, step, self.seed + 1)
+        latents = self.drawn.latents[torch.from_numpy(rows)].to(self.device).float()
+        return latents, [self.drawn.captions[row] for row in rows]
+
+    def _rebuilt_loss(self, decoded: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """L1 + LPIPS."""
         total = (decoded - images).abs().mean()
         logged: dict[str, Tensor | float] = {"l1": total.detach()}
         if self.perceptual is not None:
             lpips = self.perceptual(decoded, images).mean()
-            total = total + settings.lpips * lpips
+            total = total + self.settings.lpips * lpips
             logged["lpips"] = lpips.detach()
-        if self.critic is None:
-            return total, logged
-        learned = critic_loss(self.critic, images, decoded)
-        logged["critic"] = learned.detach()
-        if step >= settings.adversarial_from:
-            deception = deception_loss(self.critic, decoded)
-            total, weight = balanced(total, deception, decoded, settings.adversarial)
-            logged |= {"deception": deception.detach(), "deception_weight": weight}
-        return total + learned, logged
+        return total, logged
 
     def _scale_loss(self, z: Tensor, images: Tensor, text: TextFeatures) -> Tensor:
         """L1 + LPIPS of the halved latent, decoded, against the halved picture.
@@ -166,15 +189,22 @@ class CVAETask(Task):
         return figures
 
     def preview(self, ema: nn.Module, path: Path) -> None:
-        """Held-out pictures above their reconstructions, and below what the prior alone draws for their captions."""
+        """Held-out pictures above their reconstructions, and below what the prior alone draws for their captions.
+
+        With a pool of drawn latents: below, some of these, decoded.
+        """
         ema = _cvae(ema)
         rows = np.arange(min(8, len(self.held_out)))
         images = self.held_out.images(rows, self.device)
         texts, _ = captions(self.held_out.attributes(rows), numpy_generator(self.seed, 0, 80))
         features = self.text(texts)
-        p = ema.prior(features)
-        noise = torch.randn(p.mean.shape, generator=torch_generator(self.seed, 0, 81)).to(self.device)
-        drawn = ema.decode(p.sample(noise), features)
+        if self.drawn is not None:
+            latents, heard = self._drawn_latents(0, len(rows))
+            drawn = ema.decode(latents, self.text(heard))
+        else:
+            p = ema.prior(features)
+            noise = torch.randn(p.mean.shape, generator=torch_generator(self.seed, 0, 81)).to(self.device)
+            drawn = ema.decode(p.sample(noise), features)
         save_grid(
             to_uint8(torch.cat([images, ema.reconstruct(images, self.text([""])), drawn])), path, columns=len(rows)
         )

@@ -217,6 +217,19 @@ def test_a_decoder_of_its_own(chain: Chain, tmp_path: Path) -> None:
     assert not all(kept for name, kept in same.items() if name.startswith("decoder."))
 
 
+def test_a_decoder_learns_from_what_a_denoiser_draws(chain: Chain, tmp_path: Path) -> None:
+    run = tmp_path / "decoder"
+    words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 2,
+             "--init-from", chain.vae, "--denoiser", chain.unet)  # fmt: skip
+    assert "--freeze-encoder and --adversarial" in one_sentence(invoke(*words), 2)
+    out = invoke(*words, "--freeze-encoder", "--adversarial", 0.5, "--drawn", 6)
+    assert out.exit_code == 0, out.stderr
+    assert len(list(run.glob("drawn-*.safetensors"))) == 1
+    out = invoke(*words[:-4], "--steps", 3, "--resume")
+    assert out.exit_code == 0, out.stderr
+    assert len(list(run.glob("drawn-*.safetensors"))) == 1  # the same pool
+
+
 def test_a_decoder_of_another_encoder_is_refused(chain: Chain, tmp_path: Path) -> None:
     run = tmp_path / "other"
     words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 1)

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from celebgen_cli.training.adversarial import (
     AdversarialCVAE,
-    PatchCritic,
+    Critic,
+    PatchHead,
     balanced,
     critic_loss,
     cvae_weights,
@@ -14,36 +15,70 @@ from celebgen_cli.training.adversarial import (
 )
 
 
-def critic() -> PatchCritic:
+class Backbone:
+    """Two layers in the place of AlexNet's."""
+
+    channels = (6, 12)
+
+    def unit_features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [F.pixel_unshuffle(images, 4)[:, :6] + 1, F.pixel_unshuffle(images, 8)[:, :12] ** 2]
+
+
+def critic(backbone: bool = True) -> Critic:
     torch.manual_seed(0)
-    return PatchCritic((8, 8, 8))
+    return Critic(5, Backbone() if backbone else None, 8, (8, 8, 8))  # type: ignore[arg-type]
 
 
 def test_a_logit_sees_a_patch_of_38_pixels() -> None:
     """Without its norms, which see the whole picture."""
-    made = critic()
-    layers = torch.nn.Sequential(*[m for m in made.layers if not isinstance(m, torch.nn.GroupNorm)])
+    torch.manual_seed(0)
+    layers = [m for m in PatchHead((8, 8, 8)).layers if not isinstance(m, torch.nn.GroupNorm)]
     images = torch.zeros(1, 3, 128, 128, requires_grad=True)
-    layers(images)[0, 0, 8, 8].backward()
+    torch.nn.Sequential(*layers)(images)[0, 0, 8, 8].backward()
     touched = images.grad[0].abs().sum((0,)).nonzero()  # type: ignore[index]
     assert (touched.amax(0) - touched.amin(0) + 1).tolist() == [38, 38]
 
 
+def test_there_is_a_head_for_pixels_one_a_layer_and_one_that_reads() -> None:
+    images, text = torch.rand(3, 3, 32, 32), torch.randn(3, 5)
+    assert [tuple(x.shape) for x in critic()(images, text)] == [(3, 1, 4, 4), (3, 1, 8, 8), (3, 1, 4, 4), (3, 1)]
+    assert [tuple(x.shape) for x in critic(backbone=False)(images, text)] == [(3, 1, 4, 4)]
+
+
+def test_only_the_last_head_reads_the_text() -> None:
+    made, images = critic(), torch.rand(3, 3, 32, 32)
+    *first, read = made(images, torch.randn(3, 5))
+    *second, read_again = made(images, torch.randn(3, 5))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.allclose(read, read_again)
+
+
+def test_the_backbone_is_neither_trained_nor_kept() -> None:
+    torch.manual_seed(0)
+    backbone = torch.nn.Conv2d(3, 3, 1)
+    backbone.channels = (3,)  # type: ignore[assignment]
+    made = Critic(5, backbone, 8, (8, 8, 8))  # type: ignore[arg-type]
+    assert not {id(p) for p in backbone.parameters()} & {id(p) for p in made.parameters()}
+    assert not any("backbone" in name for name in made.state_dict())
+
+
 def test_hinge_loss_by_hand_and_where_its_gradient_goes() -> None:
-    made, real, fake = critic(), torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32, requires_grad=True)
-    loss = critic_loss(made, real, fake)
+    made, real, fake = critic(), torch.rand(2, 3, 32, 32), torch.rand(3, 3, 32, 32, requires_grad=True)
+    one, other = torch.randn(2, 5), torch.randn(3, 5)
+    loss = critic_loss(made, real, one, fake, other)
     with torch.no_grad():
-        expected = F.relu(1 - made(real)).mean() + F.relu(1 + made(fake)).mean()
-    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+        heads = zip(made(real, one), made(fake, other), strict=True)
+        each = [float(F.relu(1 - a).mean() + F.relu(1 + b).mean()) for a, b in heads]
+    assert float(loss.detach()) == pytest.approx(sum(each) / 4, rel=1e-5)
     loss.backward()
     assert fake.grad is None
     assert all(p.grad is not None for p in made.parameters())
 
 
 def test_deceiving_moves_the_picture_alone() -> None:
-    made, fake = critic(), torch.rand(2, 3, 32, 32, requires_grad=True)
-    loss = deception_loss(made, fake)
-    assert float(loss) == pytest.approx(-float(made(fake).mean()), rel=1e-5)
+    made, fake, text = critic(), torch.rand(2, 3, 32, 32, requires_grad=True), torch.randn(2, 5)
+    loss = deception_loss(made, fake, text)
+    assert float(loss.detach()) == pytest.approx(-sum(float(x.mean()) for x in made(fake, text)) / 4, rel=1e-5)
     loss.backward()
     assert fake.grad is not None and fake.grad.abs().max() > 0
     assert all(p.grad is None for p in made.parameters())

@@ -10,13 +10,14 @@ from celebgen_cli.models.cvae import cross_entropy, kl_divergence, kl_to_standar
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.presets import tiny
 from celebgen_cli.training.batches import training_and_held_out
+from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.vae import CVAELossConfig, CVAETask
 from tests.networks import randomise, tiny_text
 
 Gradients = dict[str, torch.Tensor]
 
 
-def task(dataset: Path, perceptual: object = None, **loss: float) -> CVAETask:
+def task(dataset: Path, perceptual: object = None, drawn: Drawn | None = None, **loss: float) -> CVAETask:
     train, held = training_and_held_out(open_dataset(dataset))
     made = CVAETask(
         tiny().cvae,
@@ -27,6 +28,7 @@ def task(dataset: Path, perceptual: object = None, **loss: float) -> CVAETask:
         4,
         0,
         CVAELossConfig(**loss),  # type: ignore[arg-type]
+        drawn,
     )
     randomise(made.module)
     return made
@@ -126,6 +128,35 @@ def test_the_critic_learns_alone_at_first(dataset32: Path) -> None:
     ]
     assert torch.allclose(decoders[0], decoders[1], rtol=1e-4, atol=1e-7)
     assert not torch.allclose(decoders[0], decoders[2], rtol=1e-2, atol=1e-5)
+
+
+def drawn_pool(scale: float = 1.0) -> Drawn:
+    generator = torch.Generator().manual_seed(7)
+    latents = scale * torch.randn(9, 4, 8, 8, generator=generator)
+    return Drawn(latents.half(), ["man", "bald man", "smiling woman"] * 3)
+
+
+def test_drawn_latents_take_their_share_of_the_batch(dataset32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, seen = task(dataset32, drawn=drawn_pool(), freeze_encoder=True, adversarial=0.5, drawn_share=0.75), []
+    monkeypatch.setattr(made.model, "decode", lambda z, text: seen.append((z, text)) or torch.zeros(len(z), 3, 32, 32))
+    made.loss(0)
+    (z, text), pool = seen[0], drawn_pool()
+    assert len(z) == len(text.pooled) == 4
+    rows = [[i for i, latent in enumerate(pool.latents.float()) if torch.equal(latent, one)] for one in z]
+    assert [len(found) for found in rows] == [0, 1, 1, 1]
+    spoken = tiny_text()([pool.captions[found[0]] for found in rows[1:]])
+    torch.testing.assert_close(text.pooled[1:], spoken.pooled, rtol=1e-4, atol=1e-5)
+
+
+def test_drawn_latents_move_the_decoder_through_the_critic_alone(dataset32: Path) -> None:
+    settings = {"freeze_encoder": True, "adversarial": 0.5}
+    found = [
+        [part(gradients(task(dataset32, drawn=drawn_pool(scale), **settings, adversarial_from=begin)), "cvae.decoder.")
+         for scale in (1.0, 2.0)]
+        for begin in (1, 0)
+    ]  # fmt: skip
+    assert torch.allclose(*found[0], rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(*found[1], rtol=1e-2, atol=1e-5)
 
 
 def test_the_halved_latent_is_compared_with_the_halved_picture(

@@ -1,0 +1,82 @@
+"""Latents that a finished denoiser draws, for a decoder to learn what to make of them.
+
+A decoder that has seen nothing but the encoder's latents turns the small errors of drawn ones into crumbled texture.
+The pool is drawn once, kept in the run folder and keyed by what drew it, so a stale one cannot be used.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from celebgen_cli.diffusion.schedule import Schedule
+from celebgen_cli.models.cvae import CVAE
+from celebgen_cli.models.text_encoder import TextEncoder
+from celebgen_cli.models.unet import UNet
+from celebgen_cli.pipeline import draw_latents
+from celebgen_cli.training.batches import Examples, batch_rows, captions, numpy_generator
+from celebgen_cli.training.checkpoints import load_tensors, save_tensors
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """N latents, fp16 [N, C, h, h], and the caption that each was drawn for."""
+
+    latents: Tensor
+    captions: list[str]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+
+def draw_pool(
+    folder: Path,
+    count: int,
+    text: TextEncoder,
+    cvae: CVAE,
+    unet: UNet,
+    schedule: Schedule,
+    examples: Examples,
+    settings: Mapping[str, Any],
+    seed: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Drawn:
+    """Draw `count` latents for captions of random training pictures, or read them from `folder` if they are there.
+
+    `settings` are those of `pipeline.draw_latents`: steps, sampler, guidance. Seeds are far above those that people
+    and measurements use.
+
+    Raises:
+        CelebgenError: the disk is full, or the file there is damaged.
+    """
+    rows = batch_rows(len(examples), count, 0, seed + 1)
+    texts, _ = captions(examples.attributes(rows), numpy_generator(seed, 0, 70))
+    path = folder / f"drawn-{_key(unet, cvae, texts, settings, seed)}.safetensors"
+    if not path.is_file():
+        parts = []
+        for start in range(0, count, BATCH):
+            seeds = [2_000_000_000 + seed * 1_000_000 + start + i for i in range(len(texts[start : start + BATCH]))]
+            z, _ = draw_latents(text, cvae, unet, schedule, texts[start : start + BATCH], seeds, **settings)
+            parts.append(z.cpu().half())
+            progress(start + len(z), count)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".{path.name}.tmp"
+        try:
+            save_tensors({"latents": torch.cat(parts)}, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return Drawn(load_tensors(path)["latents"], texts)
+
+
+def _key(unet: UNet, cvae: CVAE, texts: list[str], settings: Mapping[str, Any], seed: int) -> str:
+    digest = hashlib.sha256(repr((texts, sorted(settings.items()), seed)).encode())
+    for tensor in (*unet.state_dict().values(), *cvae.prior.state_dict().values()):
+        digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:24]
