@@ -8,6 +8,7 @@
 #         they are trained on, as the model in the box was; else all of *train* in img_align_celeba.zip.
 # OUT     folder for datasets, runs and the model
 # STEPS   steps of the denoiser
+# POLISH  steps of the decoder's second training, on latents that the denoiser drew
 # LPIPS   folder with alexnet-features.safetensors and alexnet-lpips-lin.safetensors; unset: torchvision's, downloaded
 #
 # Each training command stops at Ctrl-C with a checkpoint; RESUME=1 runs this script again and goes on from there.
@@ -16,6 +17,7 @@ set -euo pipefail
 celeba=${CELEBA:-celeba}
 out=${OUT:-base128}
 steps=${STEPS:-5400}
+polish=${POLISH:-410}
 perceptual=()
 if [ -n "${LPIPS:-}" ]; then perceptual=(--perceptual-weights "$LPIPS"); fi
 resume=()
@@ -37,11 +39,17 @@ common=(--valid "$out/data/valid" --checkpoint-every 200 ${resume[@]+"${resume[@
 # 2. Text encoder, CVAE with its prior, denoiser.
 celebgen train-clip "$train" -o "$out/runs/clip" --steps 600 --learning-rate 1e-3 "${common[@]}"
 celebgen train-vae "$train" -o "$out/runs/vae" --text "$out/runs/clip" --steps 2800 --batch-size 16 \
-    ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
+    --beta 0.002 --scale 0 ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
 celebgen train-diffusion "$train" -o "$out/runs/unet" --vae "$out/runs/vae" --steps "$steps" "${common[@]}"
 
-# 3. One folder, 8 bit.
-celebgen export "$out/runs/unet" -o "$out/model" --name celebgen-base128 --force
+# 3. A draft of the model, and its decoder trained against a critic on what the draft draws; all else in it stays.
+if [ ! -e "$out/draft" ]; then
+    celebgen export "$out/runs/unet" -o "$out/draft" --steps 8 --guidance 2
+fi
+celebgen train-vae "$train" -o "$out/runs/decoder" --text "$out/draft" --init-from "$out/draft" --freeze-encoder \
+    --adversarial 0.7 --denoiser "$out/draft" --drawn 600 --steps "$polish" --batch-size 8 --learning-rate 2e-4 \
+    --ema-half-life 60 ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
+celebgen export "$out/draft" -o "$out/model" --decoder "$out/runs/decoder" --guidance 4.5 --name celebgen-base128 --force
 
 # 4. Its figures.
 export CELEBGEN_DATASET=$out/data/valid

@@ -7,7 +7,7 @@ import typer
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A train-diffusion run.")],
+    run: Annotated[Path, typer.Argument(help="A train-diffusion run, or a model to write again with other settings.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
     name: Annotated[str | None, typer.Option(help="The model's name; default: the folder's.")] = None,
     storage: Annotated[str, typer.Option(help="int8 (a scale per channel), fp16 or fp32.")] = "int8",
@@ -16,13 +16,15 @@ def export(
     sampler: Annotated[str | None, typer.Option(help="Default sampler to record.")] = None,
     decoder: Annotated[
         Path | None,
-        typer.Option(help="Take the decoder of this train-vae --freeze-encoder run; default: the run's own."),
+        typer.Option(help="Take the decoder of this train-vae --freeze-encoder run; default: RUN's own."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there.")] = False,
 ) -> None:
     """Write everything that a run was trained with, and its EMA weights, as one model folder; prints the folder.
 
     Example: celebgen export runs/unet -o models/faces
+
+    Example: celebgen export models/faces -o models/sharper --decoder runs/decoder --guidance 4
     """
     from celebgen_cli.training.exporting import export_run
 

@@ -1,4 +1,4 @@
-"""A finished run as a model folder."""
+"""A finished run, or a model with other defaults, storage or decoder, as a model folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,7 @@ import torch
 from celebgen_cli import __version__
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
-from celebgen_cli.models.cvae import CVAE
-from celebgen_cli.models.folder import save_model
+from celebgen_cli.models.folder import Components, save_model
 from celebgen_cli.models.quantize import STORAGES
 from celebgen_cli.pipeline import DEFAULTS, check_settings
 from celebgen_cli.training.runs import load_components
@@ -31,6 +30,7 @@ def export_run(
     """Write text encoder, CVAE (refitted prior) and denoiser (EMA weights) of a train-diffusion run to `output`.
 
     Args:
+        run: the run, or a model folder, whose own defaults stand where none are given.
         decoder: a train-vae run or model whose decoder takes the place of the run's own; its encoder must be the same.
 
     Raises:
@@ -39,39 +39,47 @@ def export_run(
     """
     if storage not in STORAGES:
         raise UsageError(f"there is no storage '{storage}'; choose one of {', '.join(STORAGES)}")
-    defaults = {**DEFAULTS, **(defaults or {})}
     parts = load_components(run, ("text", "cvae", "unet"))
-    config = parts.info["run"]
-    assert parts.cvae is not None
+    config = parts.info.pop("run", None)
+    info = dict(parts.info) if config is None else _info(config)
+    for stale in ("measured", "storage"):  # figures are of the model that was measured
+        info.pop(stale, None)
+    own = {"name": name or output.name, "celebgen": __version__}
+    parts.info = {**own, **info, **own, "defaults": {**DEFAULTS, **info.get("defaults", {}), **(defaults or {})}}
     if decoder is not None:
-        other = load_components(decoder, ("cvae",)).cvae
-        assert other is not None
-        _same_encoder(parts.cvae, other, run, decoder)
-        parts.cvae.decoder = other.decoder
-    timesteps = Schedule.from_dict(config["schedule"]).timesteps
-    check_settings(defaults["steps"], defaults["sampler"], defaults["guidance"], timesteps)
-    parts.info = {
-        "name": name or output.name,
-        "celebgen": __version__,
-        "image_size": parts.cvae.config.image_size,
+        _replace_decoder(parts, run, decoder)
+    chosen, timesteps = parts.info["defaults"], Schedule.from_dict(parts.info["schedule"]).timesteps
+    check_settings(chosen["steps"], chosen["sampler"], chosen["guidance"], timesteps)
+    save_model(parts, output, storage, force)
+
+
+def _info(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What model.json says of a run."""
+    return {
+        "image_size": config["data"]["size"],
         "crop": config["data"]["crop"],
         "schedule": config["schedule"],
-        "defaults": defaults,
         "data": {k: v for k, v in config["data"].items() if k in ("train_images", "fingerprint")},
         "training": {"preset": config["preset"], "init": config["unet"]["init"], "denoiser": config["train"]},
         "license": LICENCE,
     }
-    save_model(parts, output, storage, force)
 
 
-def _same_encoder(a: CVAE, b: CVAE, run: Path, decoder: Path) -> None:
-    """
+def _replace_decoder(parts: Components, run: Path, decoder: Path) -> None:
+    """Put another decoder in, and say in `parts.info` how it was trained.
+
     Raises:
         UsageError: the encoders differ, so the decoder does not know the latents that the denoiser makes.
     """
-    mine, others = a.encoder.state_dict(), b.encoder.state_dict()
+    other = load_components(decoder, ("cvae",))
+    assert parts.cvae is not None and other.cvae is not None
+    mine, others = parts.cvae.encoder.state_dict(), other.cvae.encoder.state_dict()
     if mine.keys() != others.keys() or any(not torch.equal(mine[name], others[name]) for name in mine):
         raise UsageError(
             f"{decoder} has another encoder than {run} was trained with; train its decoder by "
             f"train-vae --freeze-encoder --init-from {run}"
         )
+    parts.cvae.decoder = other.cvae.decoder
+    trained = other.info.get("run") or {}
+    record = {key: trained[key] for key in ("train", "loss", "drawn") if key in trained}
+    parts.info["training"] = {**parts.info["training"], "decoder": record}

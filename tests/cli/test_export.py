@@ -62,6 +62,20 @@ def test_force(chain: Chain, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
+def test_a_model_is_written_again_with_other_settings(chain: Chain, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(chain.model, tmp_path / "old"))
+    info = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    (model / "model.json").write_text(json.dumps({**info, "measured": {"FID": {"value": 1}}}), encoding="utf-8")
+    out = invoke("export", model, "-o", tmp_path / "new", "--guidance", 3, "--steps", 5)
+    assert out.exit_code == 0, out.stderr
+    new = json.loads((tmp_path / "new" / "model.json").read_text(encoding="utf-8"))
+    assert new["defaults"] == {"sampler": "ddim", "steps": 5, "guidance": 3}
+    assert "measured" not in new  # nobody measured this one
+    assert new["sha256"] == info["sha256"]  # 8 bit again is the same 8 bit
+    same = ("training", "data", "schedule", "networks", "crop", "license")
+    assert {key: new[key] for key in same} == {key: info[key] for key in same}
+
+
 def test_reconstruction_of_the_exported_model(chain: Chain) -> None:
     out = invoke("evaluate", "reconstruction", chain.model, chain.dataset, "--json", "--quiet")
     assert out.exit_code == 0, out.stderr

@@ -215,6 +215,9 @@ def test_a_decoder_of_its_own(chain: Chain, tmp_path: Path) -> None:
     same = {name: torch.equal(value, old.state_dict()[name]) for name, value in new.state_dict().items()}
     assert all(kept for name, kept in same.items() if not name.startswith("decoder."))
     assert not all(kept for name, kept in same.items() if name.startswith("decoder."))
+    training = json.loads((model / "model.json").read_text(encoding="utf-8"))["training"]
+    assert training["decoder"]["train"]["steps"] == 3
+    assert training["decoder"]["loss"]["freeze_encoder"]
 
 
 def test_a_decoder_learns_from_what_a_denoiser_draws(chain: Chain, tmp_path: Path) -> None:
