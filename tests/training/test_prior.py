@@ -42,7 +42,7 @@ def task(dataset: Path, drop_text: float = 0.1) -> PriorTask:
 
 def test_it_finds_the_distribution(dataset32: Path, tmp_path: Path) -> None:
     made = task(dataset32)
-    config = replace(CONFIG, steps=200, batch_size=16, learning_rate=8e-3, checkpoint_every=200, sample_every=200)
+    config = replace(CONFIG, steps=200, batch_size=16, learning_rate=5e-3, checkpoint_every=200, sample_every=200)
     before = made.validate(made.module)
     trainer = Trainer(made, tmp_path, config, device=torch.device("cpu"), settings={})
     after = trainer.train()
