@@ -32,7 +32,9 @@ from celebgen_cli.models.text_encoder import CompactText, TextEncoder
 from celebgen_cli.models.unet import UNet
 
 PRETRAINED = Path(__file__).with_name("pretrained")
-DEFAULTS: dict[str, Any] = {"sampler": "ddim", "steps": 20, "guidance": 1.5}
+DEFAULTS: dict[str, Any] = {
+    "sampler": "ddim", "steps": 20, "guidance": 1.5, "guidance_interval": [0.0, 1.0], "pag": False,
+}  # fmt: skip
 
 
 @torch.inference_mode()
@@ -47,13 +49,18 @@ def draw_latents(
     steps: int,
     guidance: float,
     sampler: str = "ddim",
+    guidance_interval: Sequence[float] = (0.0, 1.0),
+    pag: bool = False,
     negative: str = "",
     callback: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, TextFeatures]:
     """Latents z [B, C, h, h] for B prompts, each from its own seed, and what the text encoder says of the prompts.
 
     Guidance works in the coordinates of the prompt's own prior: the branch without text (or with the negative prompt)
-    sees the same coordinates and only another text. `callback(step, steps)` is called as denoising goes on.
+    sees the same coordinates and only another text. It acts in `guidance_interval`, fractions (low, high) of T. With
+    `pag` that branch loses its self-attention too, so guidance leads away from pictures that do not hang together
+    (Ahn et al. 2024, arXiv 2403.17377; one branch in place of their two). `callback(step, steps)` is called as
+    denoising goes on.
     """
     device = unet.channel_mean.device
     features = text([*prompts, negative]).to(device)
@@ -70,12 +77,20 @@ def draw_latents(
     both = TextFeatures(*(torch.cat(pair) for pair in zip(positive, other, strict=True)))
     twice = Gaussian(*(torch.cat([part, part]) for part in coordinates))
 
+    worse = torch.arange(2 * count, device=device) >= count if pag else None
+
     def denoise_both(x: Tensor, t: int) -> Tensor:
-        return unet(x, torch.full((len(x),), t, device=device), both, twice)
+        return unet(x, torch.full((len(x),), t, device=device), both, twice, worse)
 
     shape = tuple(coordinates.mean.shape[1:])
     u = SAMPLERS[sampler](
-        guided_denoiser(denoise, scale=guidance, stacked=denoise_both),
+        guided_denoiser(
+            denoise,
+            scale=guidance,
+            interval=(guidance_interval[0], guidance_interval[1]),
+            timesteps=schedule.timesteps,
+            stacked=denoise_both,
+        ),
         image_noise(seeds, shape, device=device),
         trailing_timesteps(schedule.timesteps, steps),
         schedule,
@@ -104,8 +119,8 @@ class Model:
     """A model ready to sample: load one with `load_model`.
 
     Attributes:
-        size: pixels of a face's side. crop: name of the crop that it was trained on. defaults: sampler, steps,
-        guidance that suit it. sha256: digest over its weight files, the model's identity in metadata.
+        size: pixels of a face's side. crop: name of the crop that it was trained on. defaults: settings of `sample`
+        that suit it. sha256: digest over its weight files, the model's identity in metadata.
     """
 
     path: Path
@@ -147,6 +162,8 @@ class Model:
         steps: int | None = None,
         sampler: str | None = None,
         guidance: float | None = None,
+        guidance_interval: Sequence[float] | None = None,
+        pag: bool | None = None,
         negative: str = "",
         batch_size: int = 16,
         callback: Callable[[int, int], None] | None = None,
@@ -161,9 +178,11 @@ class Model:
         steps = self.defaults["steps"] if steps is None else steps
         sampler = self.defaults["sampler"] if sampler is None else sampler
         guidance = self.defaults["guidance"] if guidance is None else guidance
+        interval = self.defaults["guidance_interval"] if guidance_interval is None else guidance_interval
+        pag = self.defaults["pag"] if pag is None else pag
         if len(prompts) != len(seeds):
             raise UsageError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
-        check_settings(steps, sampler, guidance, self.schedule.timesteps)
+        check_settings(steps, sampler, guidance, self.schedule.timesteps, interval)
         images = np.empty((len(prompts), self.size, self.size, 3), dtype=np.uint8)
         batches = range(0, len(prompts), batch_size)
         for done, start in enumerate(batches):
@@ -176,7 +195,8 @@ class Model:
             with self.autocast():
                 faces = generate(
                     self.text, self.cvae, self.unet, self.schedule, prompts[some], seeds[some],
-                    steps=steps, guidance=guidance, sampler=sampler, negative=negative, callback=count,
+                    steps=steps, guidance=guidance, sampler=sampler, guidance_interval=interval, pag=pag,
+                    negative=negative, callback=count,
                 )  # fmt: skip
             images[some] = to_uint8(faces)
         return images
@@ -202,7 +222,9 @@ class Model:
         return self.text.unknown_words(prompt) if isinstance(self.text, CompactText) else []
 
 
-def check_settings(steps: int, sampler: str, guidance: float, timesteps: int) -> None:
+def check_settings(
+    steps: int, sampler: str, guidance: float, timesteps: int, interval: Sequence[float] = (0.0, 1.0)
+) -> None:
     """Refuse settings that cannot work.
 
     Raises:
@@ -214,6 +236,10 @@ def check_settings(steps: int, sampler: str, guidance: float, timesteps: int) ->
         raise UsageError(f"there is no sampler '{sampler}'; choose one of {', '.join(SAMPLERS)}")
     if not 0 <= guidance <= 100:
         raise UsageError(f"--guidance must be from 0 to 100, not {guidance}")
+    if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
+        raise UsageError(
+            f"--guidance-interval must be two numbers, 0 <= LOW <= HIGH <= 1, not {' '.join(map(str, interval))}"
+        )
 
 
 def load_model(path: Path | str | None = None, device: str | None = None, precision: str = "auto") -> Model:

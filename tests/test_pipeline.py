@@ -34,7 +34,12 @@ class Spy:
 
     def __init__(self, unet: torch.nn.Module) -> None:
         self.calls: list[tuple[torch.Tensor, torch.Tensor, TextFeatures, Gaussian]] = []
-        self.handle = unet.register_forward_pre_hook(lambda _, inputs: self.calls.append(inputs))
+        self.perturbed: list[torch.Tensor | None] = []
+        self.handle = unet.register_forward_pre_hook(self._note)
+
+    def _note(self, _: torch.nn.Module, inputs: Any) -> None:
+        self.calls.append(inputs[:4])
+        self.perturbed.append(inputs[4] if len(inputs) > 4 else None)
 
 
 @pytest.fixture
@@ -148,13 +153,30 @@ def test_guidance_zero_is_the_other_branch(model: Model) -> None:
     assert np.abs(made[0] - made[1]).max() > 1
 
 
+def test_pag_worsens_the_other_branch_alone(model: Model, spy: Spy) -> None:
+    plain = model.sample(["old man"], [3], steps=2, guidance=3.0)
+    assert spy.perturbed == [None, None]
+    perturbed = model.sample(["old man"], [3], steps=2, guidance=3.0, pag=True)
+    assert [rows.tolist() for rows in spy.perturbed[2:] if rows is not None] == [[False, True]] * 2
+    assert np.abs(plain.astype(int) - perturbed).max() > 1
+    alone = model.sample(["old man"], [3], steps=2, guidance=1.0, pag=True)
+    np.testing.assert_array_equal(alone, model.sample(["old man"], [3], steps=2, guidance=1.0))
+
+
+def test_guidance_acts_in_its_interval(model: Model, spy: Spy) -> None:
+    model.sample(["old man"], [3], steps=4, guidance=3.0, guidance_interval=(0.5, 0.75))
+    assert [(int(call[1][0]), len(call[0])) for call in spy.calls] == [(1000, 1), (750, 2), (500, 2), (250, 1)]
+
+
 def test_more_guidance_goes_farther(model: Model) -> None:
     images = [model.sample(PROMPTS, range(8), steps=3, guidance=g).astype(float) for g in (1.0, 2.0, 4.0)]
     assert np.abs(images[2] - images[0]).mean() > np.abs(images[1] - images[0]).mean() > 0
 
 
 def test_defaults_come_from_the_folder(model: Model, spy: Spy) -> None:
-    assert model.defaults == {"sampler": "ddim", "steps": 3, "guidance": 2.0}
+    assert model.defaults == {
+        "sampler": "ddim", "steps": 3, "guidance": 2.0, "guidance_interval": [0.0, 1.0], "pag": False,
+    }  # fmt: skip
     assert (model.size, model.crop, model.name) == (32, "face178", "tiny-random")
     images = model.sample(["man"], [0])
     assert (images.shape, images.dtype) == ((1, 32, 32, 3), np.uint8)
@@ -180,6 +202,12 @@ def test_no_prompts_no_faces(model: Model) -> None:
         ({"guidance": -1.0}, "--guidance must be from 0 to 100, not -1"),
         ({"guidance": float("nan")}, "--guidance must be from 0 to 100, not nan"),
         ({"guidance": float("inf")}, "--guidance must be from 0 to 100, not inf"),
+        (
+            {"guidance_interval": (0.5, 0.4)},
+            "--guidance-interval must be two numbers, 0 <= LOW <= HIGH <= 1, not 0.5 0.4",
+        ),
+        ({"guidance_interval": (-0.1, 1.0)}, "--guidance-interval must be two numbers"),
+        ({"guidance_interval": (0.1, float("nan"))}, "--guidance-interval must be two numbers"),
     ],
 )
 def test_settings_that_cannot_work(model: Model, settings: dict[str, Any], sentence: str) -> None:

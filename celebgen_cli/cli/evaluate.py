@@ -59,6 +59,13 @@ def fid(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps. Default: the model's.")] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="Default: the model's.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="Default: the model's.")] = None,
+    guidance_interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Default: the model's."),
+    ] = None,
+    pag: Annotated[
+        bool | None, typer.Option("--pag/--no-pag", help="Perturbed-attention guidance. Default: the model's.")
+    ] = None,
     negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image.")] = 0,
     kid: Annotated[bool, typer.Option("--kid/--no-kid", help="Also the Kernel Inception Distance.")] = True,
@@ -79,7 +86,10 @@ def fid(
     """
     from celebgen_cli.evaluation.compare import Options, compare
 
-    sampling = {"steps": steps, "sampler": sampler, "guidance": guidance, "negative": negative}
+    sampling = {
+        "steps": steps, "sampler": sampler, "guidance": guidance, "guidance_interval": guidance_interval, "pag": pag,
+        "negative": negative,
+    }  # fmt: skip
     options = Options(num, sampling, seed, batch_size, device, inception_weights, kid, cache, save)
     with _listener(quiet) as listener:
         result = compare(generated, real, options, listener)
@@ -207,9 +217,12 @@ def _side(info: dict[str, Any]) -> str:
     if info.get("filter"):
         parts.append(f"filter {info['filter']}")
     settings = info.get("settings") or {}
-    for name in ("sampler", "steps", "guidance", "negative", "seed"):
-        if settings.get(name) is not None:
-            parts.append(f"{name} {settings[name]}")
+    for name in ("sampler", "steps", "guidance", "guidance_interval", "pag", "negative", "seed"):
+        value = settings.get(name)
+        if value is None or value is False or value in ([0, 1], (0, 1)):
+            continue
+        shown = " to ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        parts.append(name if value is True else f"{name.replace('_', ' ')} {shown}")
     return ", ".join(parts)
 
 

@@ -14,10 +14,20 @@ def export(
     steps: Annotated[int | None, typer.Option(min=1, help="Default sampling steps to record.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0.0, help="Default guidance to record.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Default sampler to record.")] = None,
+    guidance_interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="Default guidance interval to record."),
+    ] = None,
+    pag: Annotated[
+        bool | None, typer.Option("--pag/--no-pag", help="Default of perturbed-attention guidance to record.")
+    ] = None,
     decoder: Annotated[
         Path | None,
         typer.Option(help="Take the decoder of this train-vae --freeze-encoder run; default: RUN's own."),
     ] = None,
+    decoder_share: Annotated[
+        float, typer.Option(help="Below 1: interpolate the weights of both decoders; this is --decoder's share.")
+    ] = 1.0,
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there.")] = False,
 ) -> None:
     """Write everything that a run was trained with, and its EMA weights, as one model folder; prints the folder.
@@ -28,7 +38,13 @@ def export(
     """
     from celebgen_cli.training.exporting import export_run
 
-    defaults = {"steps": steps, "guidance": guidance, "sampler": sampler}
+    defaults = {
+        "steps": steps,
+        "guidance": guidance,
+        "sampler": sampler,
+        "guidance_interval": guidance_interval,
+        "pag": pag,
+    }
     export_run(
         run,
         output,
@@ -36,6 +52,7 @@ def export(
         storage=storage,
         defaults={k: v for k, v in defaults.items() if v is not None},
         decoder=decoder,
+        decoder_share=decoder_share,
         force=force,
     )
     print(output)

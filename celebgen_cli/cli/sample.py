@@ -29,6 +29,19 @@ def sample(
     guidance: Annotated[
         float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: the model's.")
     ] = None,
+    guidance_interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Fractions of the noise scale (1 is pure noise) where guidance acts; default: the model's.",
+        ),
+    ] = None,
+    pag: Annotated[
+        bool | None,
+        typer.Option(
+            "--pag/--no-pag", help="Guide away from a network without self-attention too; default: the model's."
+        ),
+    ] = None,
     negative: Annotated[str, typer.Option(help="What the face shall not show.")] = "",
     grid: Annotated[Path | None, typer.Option(help="Also write all faces as one labelled sheet to this PNG.")] = None,
     model: Annotated[Path | None, typer.Option(help="Model folder; default: the model in the box.")] = None,
@@ -72,6 +85,10 @@ def sample(
         "steps": generator.defaults["steps"] if steps is None else steps,
         "sampler": generator.defaults["sampler"] if sampler is None else sampler,
         "guidance": generator.defaults["guidance"] if guidance is None else guidance,
+        "guidance_interval": list(
+            generator.defaults["guidance_interval"] if guidance_interval is None else guidance_interval
+        ),
+        "pag": generator.defaults["pag"] if pag is None else pag,
     }
     faces: list[Any] = []
     with common.progress("sample", quiet=quiet) as update:
@@ -136,9 +153,11 @@ def _metadata(model: Any, prompt: str, negative: str, seed: int, settings: dict[
 def _parameters(metadata: dict[str, Any]) -> str:
     """The settings as one text, the form that other tools show."""
     negative = f"\nNegative prompt: {metadata['negative']}" if metadata["negative"] else ""
+    pag = ", PAG: on" if metadata["pag"] else ""
     return (
         f"{metadata['prompt']}{negative}\nSteps: {metadata['steps']}, Sampler: {metadata['sampler']}, "
-        f"CFG scale: {metadata['guidance']}, Seed: {metadata['seed']}, Size: {metadata['size']}x{metadata['size']}, "
+        f"CFG scale: {metadata['guidance']}{pag}, Seed: {metadata['seed']}, "
+        f"Size: {metadata['size']}x{metadata['size']}, "
         f"Model hash: {metadata['model_sha256'][:10]}, Model: {metadata['model']}, Version: celebgen {__version__}"
     )
 

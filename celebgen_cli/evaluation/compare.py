@@ -39,7 +39,7 @@ class Options:
 
     Attributes:
         num: images on the generated side; None is as many as the real side has for a model, and all for anything else.
-        sampling: steps, sampler, guidance and negative for a model; None values are the model's defaults.
+        sampling: what `Model.sample` takes (steps, guidance, ...), for a model; None values are its defaults.
         seed: of the first image that a model draws.
         batch_size: images drawn or read at a time; None is 32.
         device: "cuda", "mps" or "cpu"; None is the best that is there (Inception: CUDA or CPU).

@@ -83,7 +83,7 @@ class TextToImage(NamedModel, Protocol):
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """The sampler, steps and guidance that suit it."""
+        """The sampler, steps, guidance and pag that suit it."""
 
     @property
     def sample(self) -> Callable[..., np.ndarray]:
@@ -196,7 +196,7 @@ class ModelImages:
         attributes: int8 [N, 40] in -1 / 1, which captions are made from; a copy of them is not kept.
         count: number of images.
         seed: the first seed.
-        settings: what `model.sample` takes (steps, sampler, guidance, negative); None values are the model's defaults.
+        settings: what `model.sample` takes (steps, sampler, guidance, ...); None values are the model's defaults.
         save: folder that receives every image as PNG and the prompts as `prompts.txt`, or None.
     """
 
@@ -244,8 +244,7 @@ class ModelImages:
 
     def settings(self) -> dict[str, Any]:
         """The settings in force: what the caller asked for over the model's own defaults."""
-        known = {name: self.model.defaults.get(name) for name in ("sampler", "steps", "guidance")}
-        return {**known, **self._settings, "seed": self.seed, "model_sha256": self.model.sha256}
+        return {**self.model.defaults, **self._settings, "seed": self.seed, "model_sha256": self.model.sha256}
 
 
 def captions_for(attributes: np.ndarray, count: int, seed: int) -> list[str]:

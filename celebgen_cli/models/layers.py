@@ -91,7 +91,11 @@ class ResBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of x [B, N, width] over context [B, L, context_width], or over x itself without one."""
+    """Multi-head attention of x [B, N, width] over context [B, L, context_width], or over x itself without one.
+
+    perturbed, bool [B]: in these rows each position of x attends to itself alone, which makes the network worse on
+    purpose (Ahn et al. 2024, arXiv 2403.17377). Only where there is no context.
+    """
 
     def __init__(self, width: int, heads: int, context_width: int | None = None) -> None:
         super().__init__()
@@ -100,7 +104,9 @@ class Attention(nn.Module):
         self.kv = nn.Linear(context_width or width, 2 * width, bias=False)
         self.out = zero_init(nn.Linear(width, width))
 
-    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None, perturbed: Tensor | None = None
+    ) -> Tensor:
         def split(y: Tensor) -> Tensor:
             return y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
@@ -111,6 +117,8 @@ class Attention(nn.Module):
             y = _plain_attention(q, k, v, attention_mask)
         else:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask)
+        if perturbed is not None:
+            y = torch.where(perturbed[:, None, None, None], v, y)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -134,8 +142,8 @@ class TransformerBlock(nn.Module):
             nn.Linear(width, mlp_ratio * width), nn.GELU(), zero_init(nn.Linear(mlp_ratio * width, width))
         )
 
-    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.self_attention(self.norm1(x))
+    def forward(self, x: Tensor, tokens: Tensor, mask: Tensor, perturbed: Tensor | None = None) -> Tensor:
+        x = x + self.self_attention(self.norm1(x), perturbed=perturbed)
         x = x + self.cross_attention(self.norm2(x), tokens, mask)
         return x + self.mlp(self.norm3(x))
 
@@ -147,7 +155,7 @@ class SpatialTransformer(nn.Module):
         super().__init__()
         self.block = TransformerBlock(channels, max(1, channels // head_width), context_width, mlp_ratio)
 
-    def forward(self, x: Tensor, text: TextFeatures) -> Tensor:
+    def forward(self, x: Tensor, text: TextFeatures, perturbed: Tensor | None = None) -> Tensor:
         height, width = x.shape[-2:]
-        y = self.block(x.flatten(2).transpose(1, 2), text.tokens, text.mask)
+        y = self.block(x.flatten(2).transpose(1, 2), text.tokens, text.mask, perturbed)
         return y.transpose(1, 2).unflatten(2, (height, width)).contiguous()

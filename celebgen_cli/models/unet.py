@@ -38,12 +38,15 @@ class UNetConfig:
 class NoAttention(nn.Module):
     """Stands where a resolution has no attention."""
 
-    def forward(self, x: Tensor, text: TextFeatures) -> Tensor:
+    def forward(self, x: Tensor, text: TextFeatures, perturbed: Tensor | None = None) -> Tensor:
         return x
 
 
 class UNet(nn.Module):
     """Predicts v from u_t, t in 1..T, the text and the coordinates' Gaussian.
+
+    `perturbed`, bool [B], names rows without self-attention (see `layers.Attention`): a worse network, which guidance
+    can lead away from.
 
     Buffers `channel_mean` and `channel_log_std` [C] are the coordinates of the `noise` variant.
     """
@@ -90,7 +93,9 @@ class UNet(nn.Module):
         mean = self.channel_mean[None, :, None, None].expand_as(like.mean)
         return Gaussian(mean, 2 * self.channel_log_std[None, :, None, None].expand_as(like.mean))
 
-    def forward(self, u: Tensor, t: Tensor, text: TextFeatures, coordinates: Gaussian) -> Tensor:
+    def forward(
+        self, u: Tensor, t: Tensor, text: TextFeatures, coordinates: Gaussian, perturbed: Tensor | None = None
+    ) -> Tensor:
         condition = self.time(timestep_embedding(t, self.config.widths[0])) + self.text(text.pooled)
         h = stem = self.stem(torch.cat([u, coordinates.mean, coordinates.log_std], dim=1))
         skips: list[Tensor] = []
@@ -98,13 +103,13 @@ class UNet(nn.Module):
             if i % self.config.blocks == 0:
                 h = self.downsample[i // self.config.blocks](h)
             h = block(h, condition)
-            h = attention(h, text)
+            h = attention(h, text, perturbed)
             skips.append(h)
         h = self.mid[0](h, condition)
-        h = self.mid_attention(h, text)
+        h = self.mid_attention(h, text, perturbed)
         h = self.mid[1](h, condition)
         for i, (block, attention) in enumerate(zip(self.up, self.up_attention, strict=True)):
             if i and i % self.config.blocks == 0:
                 h = F.interpolate(h, scale_factor=2, mode="nearest")
-            h = attention(block(torch.cat([h, skips.pop()], dim=1), condition), text)
+            h = attention(block(torch.cat([h, skips.pop()], dim=1), condition), text, perturbed)
         return self.head(F.silu(self.norm(torch.cat([h, stem], dim=1)))).float()

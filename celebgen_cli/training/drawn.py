@@ -49,7 +49,7 @@ def draw_pool(
 ) -> Drawn:
     """Draw `count` latents for captions of random training pictures, or read them from `folder` if they are there.
 
-    `settings` are those of `pipeline.draw_latents`: steps, sampler, guidance. Seeds are far above those that people
+    `settings` are those of `pipeline.draw_latents`: steps, guidance, .... Seeds are far above those that people
     and measurements use.
 
     Raises:

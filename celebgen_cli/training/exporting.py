@@ -25,6 +25,7 @@ def export_run(
     storage: str = "int8",
     defaults: Mapping[str, Any] | None = None,
     decoder: Path | None = None,
+    decoder_share: float = 1.0,
     force: bool = False,
 ) -> None:
     """Write text encoder, CVAE (refitted prior) and denoiser (EMA weights) of a train-diffusion run to `output`.
@@ -32,9 +33,12 @@ def export_run(
     Args:
         run: the run, or a model folder, whose own defaults stand where none are given.
         decoder: a train-vae run or model whose decoder takes the place of the run's own; its encoder must be the same.
+        decoder_share: in 0..1; below 1 the weights of both decoders are interpolated, and this is the other's share
+            (Wang et al. 2018, arXiv 1809.00219, section 3.4).
 
     Raises:
-        UsageError: the storage or sampler is unknown, or `output` is not empty and `force` is off.
+        UsageError: the storage or sampler is unknown, the share is out of range, or `output` is not empty and `force`
+            is off.
         CelebgenError: the run has no checkpoint, is of another kind, or the disk is full.
     """
     if storage not in STORAGES:
@@ -47,9 +51,9 @@ def export_run(
     own = {"name": name or output.name, "celebgen": __version__}
     parts.info = {**own, **info, **own, "defaults": {**DEFAULTS, **info.get("defaults", {}), **(defaults or {})}}
     if decoder is not None:
-        _replace_decoder(parts, run, decoder)
+        _replace_decoder(parts, run, decoder, decoder_share)
     chosen, timesteps = parts.info["defaults"], Schedule.from_dict(parts.info["schedule"]).timesteps
-    check_settings(chosen["steps"], chosen["sampler"], chosen["guidance"], timesteps)
+    check_settings(chosen["steps"], chosen["sampler"], chosen["guidance"], timesteps, chosen["guidance_interval"])
     save_model(parts, output, storage, force)
 
 
@@ -60,17 +64,24 @@ def _info(config: Mapping[str, Any]) -> dict[str, Any]:
         "crop": config["data"]["crop"],
         "schedule": config["schedule"],
         "data": {k: v for k, v in config["data"].items() if k in ("train_images", "fingerprint")},
-        "training": {"preset": config["preset"], "init": config["unet"]["init"], "denoiser": config["train"]},
+        "training": {
+            "preset": config["preset"],
+            "init": config["unet"]["init"],
+            "denoiser": {**config["train"], "stopped_at": config["stopped_at"]},
+        },
         "license": LICENCE,
     }
 
 
-def _replace_decoder(parts: Components, run: Path, decoder: Path) -> None:
-    """Put another decoder in, and say in `parts.info` how it was trained.
+def _replace_decoder(parts: Components, run: Path, decoder: Path, share: float) -> None:
+    """Put another decoder in, or mix it in, and say in `parts.info` how it was trained.
 
     Raises:
-        UsageError: the encoders differ, so the decoder does not know the latents that the denoiser makes.
+        UsageError: the share is out of range, or the encoders differ, so the decoder does not know the latents that the
+            denoiser makes.
     """
+    if not 0 <= share <= 1:
+        raise UsageError(f"--decoder-share must be from 0 to 1, not {share}")
     other = load_components(decoder, ("cvae",))
     assert parts.cvae is not None and other.cvae is not None
     mine, others = parts.cvae.encoder.state_dict(), other.cvae.encoder.state_dict()
@@ -79,7 +90,9 @@ def _replace_decoder(parts: Components, run: Path, decoder: Path) -> None:
             f"{decoder} has another encoder than {run} was trained with; train its decoder by "
             f"train-vae --freeze-encoder --init-from {run}"
         )
-    parts.cvae.decoder = other.cvae.decoder
+    own, new = parts.cvae.decoder.state_dict(), other.cvae.decoder.state_dict()
+    parts.cvae.decoder.load_state_dict({name: torch.lerp(own[name], new[name], share) for name in own})
     trained = other.info.get("run") or {}
-    record = {key: trained[key] for key in ("train", "loss", "drawn") if key in trained}
-    parts.info["training"] = {**parts.info["training"], "decoder": record}
+    record = {key: trained[key] for key in ("train", "loss", "drawn", "stopped_at") if key in trained}
+    record = record or dict(other.info.get("training", {}).get("decoder", {}))
+    parts.info["training"] = {**parts.info["training"], "decoder": {**record, "share": share}}

@@ -47,6 +47,8 @@ def averaged_weights(run: Path) -> tuple[int, dict[str, Tensor]]:
 def load_components(path: Path, want: tuple[str, ...]) -> Components:
     """The networks `want` ("text", "cvae", "unet") of a model folder or of a run, EMA weights, evaluation mode.
 
+    Of a run, `info["run"]` is its settings, with `stopped_at`: the step of the checkpoint that the weights are from.
+
     Raises:
         CelebgenError: the folder does not have them.
     """
@@ -67,12 +69,15 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
         if kind == "vae" and "cvae" in want:
             parts.cvae = CVAE(_config(CVAEConfig, config["cvae"]))
             step, weights = averaged_weights(path)
+            config = {**config, "stopped_at": step}
             parts.cvae.load_state_dict(cvae_weights(weights))
             if _refitted(path / "prior", step):
                 parts.cvae.prior.load_state_dict(load_tensors(path / "prior" / "best.safetensors"))
         elif kind == "diffusion" and "unet" in want:
             parts.unet = UNet(_config(UNetConfig, config["unet"]))
-            parts.unet.load_state_dict(averaged_weights(path)[1])
+            step, weights = averaged_weights(path)
+            config = {**config, "stopped_at": step}
+            parts.unet.load_state_dict(weights)
     parts.info = {**parts.info, "run": config}
     for module in (parts.text, parts.cvae, parts.unet):
         if module is not None:

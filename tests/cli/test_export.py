@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from celebgen_cli.pipeline import load_model
+from celebgen_cli.pipeline import DEFAULTS, load_model
 from tests.command import Chain, invoke, one_sentence
 
 
@@ -20,7 +20,7 @@ def test_what_the_chain_exported(chain: Chain) -> None:
         "int8",
     )
     assert (info["crop"], info["image_size"], info["training"]["init"]) == ("face178", 32, "prior")
-    assert info["defaults"] == {"sampler": "ddim", "steps": 4, "guidance": 1.5}
+    assert info["defaults"] == {**DEFAULTS, "steps": 4}
     assert info["data"]["train_images"] == 42
     assert "non-commercial" in info["license"]
     assert str(chain.folder) not in json.dumps(info)  # nothing of the machine that trained it
@@ -47,15 +47,16 @@ def test_storages_give_nearly_the_same_face(chain: Chain, tmp_path: Path, storag
 
 
 def test_force(chain: Chain, tmp_path: Path) -> None:
-    assert (
-        invoke(
-            "export", chain.unet, "-o", tmp_path / "m", "--steps", 7, "--guidance", 2.5, "--sampler", "ddpm"
-        ).exit_code
-        == 0
-    )
+    out = invoke(
+        "export", chain.unet, "-o", tmp_path / "m", "--steps", 7, "--guidance", 2.5, "--sampler", "ddpm",
+        "--guidance-interval", 0.2, 0.9, "--pag",
+    )  # fmt: skip
+    assert out.exit_code == 0, out.stderr
     (tmp_path / "m" / "README.md").write_text("card", encoding="utf-8")
     assert "add --force to replace it" in one_sentence(invoke("export", chain.unet, "-o", tmp_path / "m"), 2)
-    assert load_model(tmp_path / "m", "cpu").defaults == {"steps": 7, "guidance": 2.5, "sampler": "ddpm"}
+    assert load_model(tmp_path / "m", "cpu").defaults == {
+        "steps": 7, "guidance": 2.5, "sampler": "ddpm", "guidance_interval": [0.2, 0.9], "pag": True,
+    }  # fmt: skip
     assert invoke("export", chain.unet, "-o", tmp_path / "m", "--force").exit_code == 0
     assert load_model(tmp_path / "m", "cpu").defaults["sampler"] == "ddim"
     assert (tmp_path / "m" / "README.md").read_text(encoding="utf-8") == "card"
@@ -69,7 +70,7 @@ def test_a_model_is_written_again_with_other_settings(chain: Chain, tmp_path: Pa
     out = invoke("export", model, "-o", tmp_path / "new", "--guidance", 3, "--steps", 5)
     assert out.exit_code == 0, out.stderr
     new = json.loads((tmp_path / "new" / "model.json").read_text(encoding="utf-8"))
-    assert new["defaults"] == {"sampler": "ddim", "steps": 5, "guidance": 3}
+    assert new["defaults"] == {**DEFAULTS, "steps": 5, "guidance": 3}
     assert "measured" not in new  # nobody measured this one
     assert new["sha256"] == info["sha256"]  # 8 bit again is the same 8 bit
     same = ("training", "data", "schedule", "networks", "crop", "license")

@@ -50,24 +50,27 @@ def test_stdout_carries_paths_only(here: Path, model_folder: Path) -> None:
 def test_metadata_tells_how_it_was_made(here: Path, model_folder: Path) -> None:
     out = invoke(
         "sample", "Smiling woman — ñ", "--seed", 2**40, "--steps", 2, "--sampler", "ddpm", "--guidance", 3.5,
-        "--negative", "hat", "--precision", "fp32", "--device", "cpu", "--model", model_folder,
+        "--guidance-interval", 0.25, 1, "--pag", "--negative", "hat", "--precision", "fp32",
+        "--device", "cpu", "--model", model_folder,
     )  # fmt: skip
     path = Path(out.stdout.strip())
     metadata = read_metadata(path)
     model = load_model(model_folder, "cpu", "fp32")
     expected = {
         "prompt": "Smiling woman — ñ", "negative": "hat", "seed": 2**40, "steps": 2, "sampler": "ddpm", "guidance": 3.5,
-        "start": 1.0, "precision": "fp32", "size": 32, "model": "tiny-random", "model_sha256": model.sha256,
+        "guidance_interval": [0.25, 1.0], "pag": True, "start": 1.0, "precision": "fp32", "size": 32,
+        "model": "tiny-random", "model_sha256": model.sha256,
     }  # fmt: skip
     assert expected.items() <= metadata.items()
     with Image.open(path) as image:
         parameters = image.info["parameters"]
     assert parameters.startswith(
-        "Smiling woman — ñ\nNegative prompt: hat\nSteps: 2, Sampler: ddpm, CFG scale: 3.5, Seed: "
+        "Smiling woman — ñ\nNegative prompt: hat\nSteps: 2, Sampler: ddpm, CFG scale: 3.5, PAG: on, Seed: "
     )
     again = model.sample(
         [metadata["prompt"]], [metadata["seed"]], steps=metadata["steps"], sampler=metadata["sampler"],
-        guidance=metadata["guidance"], negative=metadata["negative"],
+        guidance=metadata["guidance"], guidance_interval=metadata["guidance_interval"], pag=metadata["pag"],
+        negative=metadata["negative"],
     )  # fmt: skip
     assert np.array_equal(again[0], pixels(path))
 

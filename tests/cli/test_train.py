@@ -218,6 +218,29 @@ def test_a_decoder_of_its_own(chain: Chain, tmp_path: Path) -> None:
     training = json.loads((model / "model.json").read_text(encoding="utf-8"))["training"]
     assert training["decoder"]["train"]["steps"] == 3
     assert training["decoder"]["loss"]["freeze_encoder"]
+    assert training["decoder"]["stopped_at"] == 3
+    assert training["denoiser"]["stopped_at"] == training["denoiser"]["steps"]
+
+
+def test_decoders_are_interpolated(chain: Chain, tmp_path: Path) -> None:
+    from celebgen_cli.training.runs import load_components
+
+    run, decoders = tmp_path / "decoder", []
+    words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 3,
+             "--freeze-encoder", "--init-from", chain.vae)  # fmt: skip
+    assert invoke(*words).exit_code == 0
+    for share in (0.0, 0.25, 1.0):
+        model = tmp_path / str(share)
+        out = invoke("export", chain.unet, "-o", model, "--decoder", run, "--decoder-share", share, "--storage", "fp32")
+        assert out.exit_code == 0, out.stderr
+        cvae = load_components(model, ("cvae",)).cvae
+        assert cvae is not None
+        decoders.append(torch.cat([p.flatten() for p in cvae.decoder.parameters()]))
+    assert (decoders[2] - decoders[0]).abs().max() > 1e-5
+    torch.testing.assert_close(decoders[1], 0.75 * decoders[0] + 0.25 * decoders[2])
+    out = invoke("export", chain.unet, "-o", tmp_path / "no", "--decoder", run, "--decoder-share", 1.5)
+    assert "--decoder-share must be from 0 to 1" in one_sentence(out, 2)
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_decoder_learns_from_what_a_denoiser_draws(chain: Chain, tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ def test_attention_equals_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("gradients", [False, True])
+def test_perturbed_rows_attend_to_themselves_alone(gradients: bool) -> None:
+    attention = randomise(Attention(16, 2))
+    x = torch.randn(2, 5, 16)
+    with torch.set_grad_enabled(gradients):
+        out = attention(x, perturbed=torch.tensor([False, True]))
+        torch.testing.assert_close(out[0], attention(x)[0])
+        each = torch.cat([attention(x[1:, i : i + 1]) for i in range(5)], dim=1)  # a sequence of one has no other
+    torch.testing.assert_close(out[1:], each, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
 def test_what_the_mask_hides_changes_nothing(gradients: bool) -> None:
     block = randomise(TransformerBlock(16, 2, 16))
     x, text = torch.randn(3, 4, 16), features(3, width=16)

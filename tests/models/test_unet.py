@@ -72,6 +72,13 @@ def test_rows_do_not_see_each_other() -> None:
     torch.testing.assert_close(unet(u, t, text, coordinates)[row], alone, rtol=1e-4, atol=1e-5)
 
 
+def test_perturbation_is_for_the_rows_that_it_names() -> None:
+    unet, asked = tiny_unet().eval(), inputs(3)
+    plain, perturbed = unet(*asked), unet(*asked, torch.tensor([False, True, False]))
+    torch.testing.assert_close(perturbed[[0, 2]], plain[[0, 2]], rtol=1e-4, atol=1e-5)
+    assert (perturbed[1] - plain[1]).abs().max() > 1e-3
+
+
 def test_noise_coordinates_are_one_gaussian_a_channel() -> None:
     unet, like = tiny_unet(init="noise"), inputs()[3]
     made = unet.noise_coordinates(like)
