@@ -25,6 +25,7 @@ from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import sha256_file
 from celebgen_cli.models import folder as model_folder
+from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, to_float, to_uint8
 from celebgen_cli.models.devices import autocast, choose_device, resolve_precision
 from celebgen_cli.models.layers import Gaussian, TextFeatures
@@ -52,6 +53,7 @@ def draw_latents(
     guidance_interval: Sequence[float] = (0.0, 1.0),
     pag: bool = False,
     negative: str = "",
+    calibration: Calibration | None = None,
     callback: Callable[[int, int], None] | None = None,
 ) -> tuple[Tensor, TextFeatures]:
     """Latents z [B, C, h, h] for B prompts, each from its own seed, and what the text encoder says of the prompts.
@@ -60,7 +62,7 @@ def draw_latents(
     sees the same coordinates and only another text. It acts in `guidance_interval`, fractions (low, high) of T. With
     `pag` that branch loses its self-attention too, so guidance leads away from pictures that do not hang together
     (Ahn et al. 2024, arXiv 2403.17377; one branch in place of their two). `callback(step, steps)` is called as
-    denoising goes on.
+    denoising goes on. `calibration` corrects what was drawn.
     """
     device = unet.channel_mean.device
     features = text([*prompts, negative]).to(device)
@@ -97,6 +99,8 @@ def draw_latents(
         noise=step_noise(seeds, shape, device=device),
         callback=None if callback is None else lambda step, t, x0: callback(step, steps),
     )
+    if calibration is not None:
+        u = calibration(u)
     return unwhiten(u, coordinates.mean, coordinates.log_std), positive
 
 
@@ -130,6 +134,7 @@ class Model:
     schedule: Schedule
     info: dict[str, Any]
     device: torch.device
+    calibration: Calibration | None = None
     precision: str = "fp32"
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext
 
@@ -165,12 +170,14 @@ class Model:
         guidance_interval: Sequence[float] | None = None,
         pag: bool | None = None,
         negative: str = "",
+        calibrate: bool = True,
         batch_size: int = 16,
         callback: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
         """Faces uint8 [N, S, S, 3]: prompt i from seed i, the same face at any batch size.
 
-        `callback(done, total)` counts network evaluations over all batches.
+        `calibrate` off leaves the model's correction of drawn latents out, where it has one. `callback(done, total)`
+        counts network evaluations over all batches.
 
         Raises:
             UsageError: prompts and seeds differ in number, or a setting is out of range.
@@ -196,7 +203,7 @@ class Model:
                 faces = generate(
                     self.text, self.cvae, self.unet, self.schedule, prompts[some], seeds[some],
                     steps=steps, guidance=guidance, sampler=sampler, guidance_interval=interval, pag=pag,
-                    negative=negative, callback=count,
+                    negative=negative, calibration=self.calibration if calibrate else None, callback=count,
                 )  # fmt: skip
             images[some] = to_uint8(faces)
         return images
@@ -264,5 +271,6 @@ def load_model(path: Path | str | None = None, device: str | None = None, precis
     torch.set_flush_denormal(True)
     return Model(
         folder, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, parts.info, where,
+        None if parts.calibration is None else parts.calibration.to(where),
         resolve_precision(where, precision), autocast(where, precision),
     )  # fmt: skip

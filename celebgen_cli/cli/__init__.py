@@ -6,6 +6,7 @@ import typer
 
 from celebgen_cli import __version__
 from celebgen_cli.cli import (
+    calibrate,
     common,
     download,
     evaluate,
@@ -51,6 +52,7 @@ app.command("train-clip")(train_clip.train_clip)
 app.command("train-vae")(train_vae.train_vae)
 app.command("train-diffusion")(train_diffusion.train_diffusion)
 app.command("export")(export.export)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("info")(info.info)
 common.guard_all(app)

@@ -66,6 +66,9 @@ def fid(
     pag: Annotated[
         bool | None, typer.Option("--pag/--no-pag", help="Perturbed-attention guidance. Default: the model's.")
     ] = None,
+    calibrate: Annotated[
+        bool | None, typer.Option("--calibrate/--no-calibrate", help="The model's correction of tones. Default: on.")
+    ] = None,
     negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image.")] = 0,
     kid: Annotated[bool, typer.Option("--kid/--no-kid", help="Also the Kernel Inception Distance.")] = True,
@@ -88,7 +91,7 @@ def fid(
 
     sampling = {
         "steps": steps, "sampler": sampler, "guidance": guidance, "guidance_interval": guidance_interval, "pag": pag,
-        "negative": negative,
+        "calibrate": calibrate, "negative": negative,
     }  # fmt: skip
     options = Options(num, sampling, seed, batch_size, device, inception_weights, kid, cache, save)
     with _listener(quiet) as listener:

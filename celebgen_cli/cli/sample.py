@@ -42,6 +42,9 @@ def sample(
             "--pag/--no-pag", help="Guide away from a network without self-attention too; default: the model's."
         ),
     ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate/--no-calibrate", help="Correct the tones of what is drawn, if the model can.")
+    ] = True,
     negative: Annotated[str, typer.Option(help="What the face shall not show.")] = "",
     grid: Annotated[Path | None, typer.Option(help="Also write all faces as one labelled sheet to this PNG.")] = None,
     model: Annotated[Path | None, typer.Option(help="Model folder; default: the model in the box.")] = None,
@@ -89,6 +92,7 @@ def sample(
             generator.defaults["guidance_interval"] if guidance_interval is None else guidance_interval
         ),
         "pag": generator.defaults["pag"] if pag is None else pag,
+        "calibrate": calibrate and generator.calibration is not None,
     }
     faces: list[Any] = []
     with common.progress("sample", quiet=quiet) as update:

@@ -3,6 +3,7 @@
 MODEL/model.json                 what the networks are, how to sample from them, where they come from
 MODEL/text_encoder.safetensors   only with the compact text encoder
 MODEL/cvae.safetensors, MODEL/unet.safetensors
+MODEL/calibration.safetensors    optional: correction of drawn latents
 """
 
 import os
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha256_file
+from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
 from celebgen_cli.models.quantize import pack, unpack
 from celebgen_cli.models.text_encoder import TextEncoder, _tuples, build_text
@@ -26,6 +28,7 @@ from celebgen_cli.models.unet import UNet, UNetConfig
 
 FORMAT = "celebgen-model"
 FORMAT_VERSION = 1
+CALIBRATION = "calibration.safetensors"
 FILES = {"text": "text_encoder.safetensors", "cvae": "cvae.safetensors", "unet": "unet.safetensors"}
 
 _Config = TypeVar("_Config", CVAEConfig, UNetConfig)
@@ -39,6 +42,7 @@ class Components:
     cvae: CVAE | None = None
     unet: UNet | None = None
     info: dict[str, Any] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
 
 def save_model(components: Components, folder: Path, storage: str = "fp32", force: bool = False) -> None:
@@ -72,8 +76,13 @@ def save_model(components: Components, folder: Path, storage: str = "fp32", forc
             save_file(pack(module.state_dict(), storage), temporary / FILES[name])
             make_readable(temporary / FILES[name])
             digests[FILES[name]] = sha256_file(temporary / FILES[name])
+        if components.calibration is not None:
+            tensors = {name: part.contiguous() for name, part in components.calibration._asdict().items()}
+            save_file(tensors, temporary / CALIBRATION)
+            make_readable(temporary / CALIBRATION)
+            digests[CALIBRATION] = sha256_file(temporary / CALIBRATION)
         for path in folder.iterdir() if folder.is_dir() else ():  # a model card written by hand stays
-            if path.name not in {*FILES.values(), "model.json"}:
+            if path.name not in {*FILES.values(), CALIBRATION, "model.json"}:
                 shutil.copy2(path, temporary / path.name)
         atomic_write_json(
             temporary / "model.json",
@@ -150,7 +159,17 @@ def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), v
                 f"{folder / FILES[name]} does not fit the configuration in model.json ({first}); fetch or make it again"
             ) from error
         module.eval().requires_grad_(False)
+    digest = dict(digests or {}).get(CALIBRATION)
+    if parts.unet is not None and digest is not None:
+        parts.calibration = _calibration(folder / CALIBRATION, parts.unet, digest if verify else None)
     return parts
+
+
+def _calibration(path: Path, unet: UNet, digest: str | None) -> Calibration:
+    tensors, channels = _read(path, digest), unet.config.latent_channels
+    if set(tensors) != set(Calibration._fields) or any(len(part) != channels for part in tensors.values()):
+        raise CelebgenError(f"{path} does not fit the model's latent; fetch the model or calibrate it again")
+    return Calibration(**tensors)
 
 
 def _config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from celebgen_cli.diffusion.schedule import Schedule
+from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet
@@ -46,6 +47,7 @@ def draw_pool(
     settings: Mapping[str, Any],
     seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    calibration: Calibration | None = None,
 ) -> Drawn:
     """Draw `count` latents for captions of random training pictures, or read them from `folder` if they are there.
 
@@ -57,12 +59,13 @@ def draw_pool(
     """
     rows = batch_rows(len(examples), count, 0, seed + 1)
     texts, _ = captions(examples.attributes(rows), numpy_generator(seed, 0, 70))
-    path = folder / f"drawn-{_key(unet, cvae, texts, settings, seed)}.safetensors"
+    path = folder / f"drawn-{_key(unet, cvae, texts, settings, seed, calibration)}.safetensors"
     if not path.is_file():
         parts = []
         for start in range(0, count, BATCH):
             seeds = [2_000_000_000 + seed * 1_000_000 + start + i for i in range(len(texts[start : start + BATCH]))]
-            z, _ = draw_latents(text, cvae, unet, schedule, texts[start : start + BATCH], seeds, **settings)
+            z, _ = draw_latents(text, cvae, unet, schedule, texts[start : start + BATCH], seeds,
+                                calibration=calibration, **settings)  # fmt: skip
             parts.append(z.cpu().half())
             progress(start + len(z), count)
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,8 +78,15 @@ def draw_pool(
     return Drawn(load_tensors(path)["latents"], texts)
 
 
-def _key(unet: UNet, cvae: CVAE, texts: list[str], settings: Mapping[str, Any], seed: int) -> str:
+def _key(
+    unet: UNet,
+    cvae: CVAE,
+    texts: list[str],
+    settings: Mapping[str, Any],
+    seed: int,
+    calibration: Calibration | None,
+) -> str:
     digest = hashlib.sha256(repr((texts, sorted(settings.items()), seed)).encode())
-    for tensor in (*unet.state_dict().values(), *cvae.prior.state_dict().values()):
+    for tensor in (*unet.state_dict().values(), *cvae.prior.state_dict().values(), *(calibration or ())):
         digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]

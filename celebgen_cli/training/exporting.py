@@ -52,6 +52,9 @@ def export_run(
     parts.info = {**own, **info, **own, "defaults": {**DEFAULTS, **info.get("defaults", {}), **(defaults or {})}}
     if decoder is not None:
         _replace_decoder(parts, run, decoder, decoder_share)
+    if parts.calibration is not None and info.get("defaults") != parts.info["defaults"]:
+        parts.calibration = None  # it was measured with other settings
+        parts.info.pop("calibration", None)
     chosen, timesteps = parts.info["defaults"], Schedule.from_dict(parts.info["schedule"]).timesteps
     check_settings(chosen["steps"], chosen["sampler"], chosen["guidance"], timesteps, chosen["guidance_interval"])
     save_model(parts, output, storage, force)

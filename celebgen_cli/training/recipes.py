@@ -248,7 +248,7 @@ def _draw(
     settings = {name: parts.info.get("defaults", {}).get(name, value) for name, value in DEFAULTS.items()}
     return draw_pool(
         output, count, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, train, settings,
-        seed, progress,
+        seed, progress, None if parts.calibration is None else parts.calibration.to(where),
     )  # fmt: skip
 
 

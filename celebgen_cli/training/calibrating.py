@@ -1,0 +1,80 @@
+"""Measure how drawn latents differ from encoded ones, and write the model with the correction."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from celebgen_cli.data.dataset import open_dataset
+from celebgen_cli.diffusion.guidance import whiten
+from celebgen_cli.diffusion.noise import image_noise
+from celebgen_cli.errors import UsageError
+from celebgen_cli.models import folder as model_folder
+from celebgen_cli.models.calibration import measure
+from celebgen_cli.pipeline import draw_latents, load_model
+from celebgen_cli.training.batches import Examples, batch_rows, captions, numpy_generator
+
+SEEDS_FROM = 3_000_000_000  # far from those that people and measurements use
+
+
+@torch.inference_mode()
+def calibrate(
+    model: Path | None,
+    dataset: Path,
+    output: Path,
+    *,
+    count: int = 1200,
+    batch_size: int = 16,
+    seed: int = 0,
+    device: str | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Draw `count` latents for captions of training pictures, encode those pictures, and write model and correction.
+
+    Both sides are whitened by the same captions' priors. The model's own default settings draw. `progress(done, total)`
+    counts pictures.
+
+    Raises:
+        UsageError: fewer than 2 pictures, the dataset has no train split or another size, or `output` is not empty.
+        CelebgenError: the model or dataset cannot be read, or the disk is full.
+    """
+    if count < 2:
+        raise UsageError(f"--num must be at least 2, not {count}")
+    if output.exists() and any(output.iterdir()) and not force:
+        raise UsageError(f"{output} is not empty; choose another folder, or add --force to replace it")
+    generator = load_model(model, device, "fp32")
+    data = open_dataset(dataset)
+    if data.size != generator.size:
+        raise UsageError(f"{dataset} has {data.size} px pictures and {generator.name} makes {generator.size} px")
+    split = data.split("train")
+    examples, where = Examples(split), generator.device
+    rows, rng = batch_rows(len(split), count, 0, seed), numpy_generator(seed, 0, 72)
+    settings = {name: generator.defaults[name] for name in ("steps", "sampler", "guidance", "guidance_interval", "pag")}
+    flips = numpy_generator(seed, 0, 73).random(count) < 0.5
+    drawn, encoded = [], []
+    for start in range(0, count, batch_size):
+        some = rows[start : start + batch_size]
+        texts, _ = captions(examples.attributes(some), rng)
+        z, features = draw_latents(
+            generator.text, generator.cvae, generator.unet, generator.schedule, texts,
+            range(SEEDS_FROM + start, SEEDS_FROM + start + len(some)), **settings,
+        )  # fmt: skip
+        p = generator.cvae.prior(features)
+        if generator.unet.config.init == "noise":
+            p = generator.unet.noise_coordinates(p)
+        empty = generator.text([""]).to(where).select(torch.zeros(len(some), dtype=torch.long, device=where))
+        images = examples.images(some, where)
+        flip = torch.from_numpy(flips[start : start + len(some)]).to(where)
+        q = generator.cvae.encode(torch.where(flip[:, None, None, None], images.flip(3), images), empty)
+        noise = image_noise(range(start, start + len(some)), tuple(q.mean.shape[1:]), device=where)
+        drawn.append(whiten(z, p.mean, p.log_std).cpu())
+        encoded.append(whiten(q.sample(noise), p.mean, p.log_std).cpu())
+        progress(start + len(some), count)
+    parts = model_folder.load_model(generator.path)
+    parts.calibration = measure(torch.cat(drawn), torch.cat(encoded))
+    record: dict[str, Any] = {"num": count, "seed": seed, "settings": settings, "fingerprint": split.fingerprint}
+    info = {name: value for name, value in parts.info.items() if name not in ("measured", "storage")}
+    parts.info = {**info, "calibration": record}
+    model_folder.save_model(parts, output, str(generator.info.get("storage", "fp32")), force)

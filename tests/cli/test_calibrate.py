@@ -1,0 +1,79 @@
+"""`celebgen calibrate`: a model with a correction of what it draws, which can be left out again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from celebgen_cli.errors import CelebgenError
+from celebgen_cli.images import read_metadata
+from celebgen_cli.pipeline import load_model
+from tests.command import Chain, invoke, one_sentence
+
+
+@pytest.fixture(scope="module")
+def calibrated(chain: Chain, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calibrated") / "model"
+    out = invoke("calibrate", chain.dataset, "--model", chain.model, "-o", folder, "-n", 40, "--batch-size", 16)
+    assert (out.exit_code, out.stdout) == (0, f"{folder}\n"), out.stderr
+    return folder
+
+
+def test_only_the_correction_is_new(chain: Chain, calibrated: Path) -> None:
+    old, new = load_model(chain.model, "cpu"), load_model(calibrated, "cpu")
+    assert old.calibration is None
+    assert new.calibration is not None
+    assert new.calibration.shift.abs().max() > 1e-3
+    assert new.sha256 != old.sha256
+    plain = new.sample(["man"], [0], calibrate=False)
+    np.testing.assert_allclose(plain.astype(int), old.sample(["man"], [0]).astype(int), atol=1)
+    assert np.abs(new.sample(["man"], [0]).astype(int) - plain).max() > 1
+    info = json.loads((calibrated / "model.json").read_text(encoding="utf-8"))
+    assert info["calibration"]["num"] == 40
+    assert info["calibration"]["settings"] == info["defaults"]
+    assert str(chain.folder) not in json.dumps(info)
+
+
+def test_it_is_the_same_whatever_the_batch_size(chain: Chain, calibrated: Path, tmp_path: Path) -> None:
+    out = invoke("calibrate", chain.dataset, "--model", chain.model, "-o", tmp_path / "m", "-n", 40, "--batch-size", 7)
+    assert out.exit_code == 0, out.stderr
+    one, other = load_model(calibrated, "cpu").calibration, load_model(tmp_path / "m", "cpu").calibration
+    assert one is not None
+    assert other is not None
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+
+
+def test_sample_says_whether_it_was_corrected(calibrated: Path, tmp_path: Path) -> None:
+    for words, expected in (((), True), (("--no-calibrate",), False)):
+        out = invoke("sample", "man", "--model", calibrated, "-o", tmp_path / str(expected), *words)
+        assert read_metadata(Path(out.stdout.strip()))["calibrate"] is expected
+
+
+def test_other_defaults_drop_it(calibrated: Path, tmp_path: Path) -> None:
+    for guidance, kept in ((None, True), (7, False)):
+        words = () if guidance is None else ("--guidance", guidance)
+        out = invoke("export", calibrated, "-o", tmp_path / str(kept), *words)
+        assert out.exit_code == 0, out.stderr
+        assert (load_model(tmp_path / str(kept), "cpu").calibration is not None) is kept
+        assert ("calibration" in json.loads((tmp_path / str(kept) / "model.json").read_text())) is kept
+
+
+def test_refusals(chain: Chain, calibrated: Path, tmp_path: Path) -> None:
+    assert "add --force" in one_sentence(
+        invoke("calibrate", chain.dataset, "--model", chain.model, "-o", calibrated), 2
+    )
+    out = invoke("calibrate", tmp_path, "--model", chain.model, "-o", tmp_path / "m")
+    assert out.exit_code != 0
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_correction_that_is_missing(calibrated: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(calibrated, tmp_path / "model"))
+    (folder / "calibration.safetensors").unlink()
+    with pytest.raises(CelebgenError, match="calibration.safetensors is missing"):
+        load_model(folder, "cpu")
