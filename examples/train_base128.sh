@@ -49,9 +49,13 @@ fi
 celebgen train-vae "$train" -o "$out/runs/decoder" --text "$out/draft" --init-from "$out/draft" --freeze-encoder \
     --adversarial 0.7 --denoiser "$out/draft" --drawn 600 --steps "$polish" --batch-size 8 --learning-rate 2e-4 \
     --ema-half-life 60 ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
-celebgen export "$out/draft" -o "$out/model" --decoder "$out/runs/decoder" --guidance 4.5 --name celebgen-base128 --force
+celebgen export "$out/draft" -o "$out/plain" --decoder "$out/runs/decoder" --decoder-share 0.9 --guidance 4.5 \
+    --guidance-interval 0.3 0.8 --pag --name celebgen-base128 --force
 
-# 4. Its figures.
+# 4. Drawn latents measured against those of photographs.
+celebgen calibrate "$train" --model "$out/plain" -o "$out/model" --force
+
+# 5. Its figures.
 export CELEBGEN_DATASET=$out/data/valid
 celebgen evaluate fid "$out/model"
 celebgen evaluate reconstruction "$out/model"
