@@ -226,6 +226,8 @@ def _side(info: dict[str, Any]) -> str:
             continue
         shown = " to ".join(map(str, value)) if isinstance(value, list | tuple) else value
         parts.append(name if value is True else f"{name.replace('_', ' ')} {shown}")
+    if settings.get("calibrate") is False:
+        parts.append("not calibrated")
     return ", ".join(parts)
 
 

@@ -42,7 +42,7 @@ def export(
         "steps": steps,
         "guidance": guidance,
         "sampler": sampler,
-        "guidance_interval": guidance_interval,
+        "guidance_interval": None if guidance_interval is None else list(guidance_interval),
         "pag": pag,
     }
     export_run(

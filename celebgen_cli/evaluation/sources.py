@@ -83,7 +83,7 @@ class TextToImage(NamedModel, Protocol):
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """The sampler, steps, guidance and pag that suit it."""
+        """Settings of `sample` that suit it."""
 
     @property
     def sample(self) -> Callable[..., np.ndarray]:

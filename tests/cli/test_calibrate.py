@@ -53,8 +53,7 @@ def test_sample_says_whether_it_was_corrected(calibrated: Path, tmp_path: Path) 
 
 
 def test_other_defaults_drop_it(calibrated: Path, tmp_path: Path) -> None:
-    for guidance, kept in ((None, True), (7, False)):
-        words = () if guidance is None else ("--guidance", guidance)
+    for words, kept in ((("--guidance-interval", 0, 1), True), (("--guidance", 7), False)):
         out = invoke("export", calibrated, "-o", tmp_path / str(kept), *words)
         assert out.exit_code == 0, out.stderr
         assert (load_model(tmp_path / str(kept), "cpu").calibration is not None) is kept

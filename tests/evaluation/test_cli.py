@@ -89,3 +89,13 @@ def test_errors_are_one_sentence(tmp_path: Path, faces: Faces) -> None:
         out = run(*words)
         assert out.exit_code == code and out.stdout == ""
         assert out.stderr.startswith("error: ") and len(out.stderr.splitlines()) == 1
+
+
+def test_a_figure_says_how_the_faces_were_guided_and_whether_they_were_corrected() -> None:
+    from celebgen_cli.cli.evaluate import _side
+
+    settings = {"guidance": 4.5, "guidance_interval": [0.3, 0.8], "pag": True, "calibrate": False}
+    line = _side({"source": "m", "n": 5, "settings": settings})
+    assert line.endswith("guidance 4.5, guidance interval 0.3 to 0.8, pag, not calibrated")
+    settings = {"guidance": 4.5, "guidance_interval": [0.0, 1.0], "pag": False}
+    assert _side({"source": "m", "n": 5, "settings": settings}).endswith("crop unknown, guidance 4.5")
