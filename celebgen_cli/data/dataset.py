@@ -3,8 +3,10 @@
 DATASET/dataset.json            format, size, crop, filter, source, counts, SHA-256 of every array file
 DATASET/<split>/images.npy      uint8 [N, H, W, 3], RGB, opened as a memory map
 DATASET/<split>/ids.npy         int64 [N], CelebA's image numbers, ascending
-DATASET/<split>/attributes.npy  int8 [N, 40], -1 absent or 1 present, columns in the official order
+DATASET/<split>/attributes.npy  int8 [N, 40], -1 absent, 1 present or 0 unknown, columns in the official order
 DATASET/<split>/identity.npy    int64 [N], the person's number, -1 unknown
+DATASET/<split>/landmarks.npy   float32 [N, 5, 2], where known: points in pixels of the prepared image
+DATASET/<split>/captions.bin    where given: see `celebgen_cli.data.texts`; so for names.bin, the file name of each row
 DATASET/rejected.csv            file and reason of every image that was left out
 """
 
@@ -18,13 +20,16 @@ from typing import Any
 import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES
+from celebgen_cli.data.texts import StoredTexts, open_texts, text_files
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import read_json, sha256_file
 
 FORMAT = "celebgen-dataset"
 FORMAT_VERSION = 1
 ARRAYS = ("images", "ids", "attributes", "identity")
-"""Names of the arrays of a split, in the order in which its fingerprint takes them."""
+"""Names of the arrays that every split has, in the order in which its fingerprint takes them."""
+OPTIONAL_FILES = ("landmarks.npy", *text_files("captions"), *text_files("names"))
+"""Files that a split has where something is known, in the order in which its fingerprint takes them."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,16 @@ class Split:
         name: "train", "valid" or "test".
         images: uint8 [N, size, size, 3], RGB, a read-only memory map.
         ids: int64 [N], image numbers, ascending.
-        attributes: int8 [N, 40], -1 or 1, in the order of `celebgen_cli.data.attributes.ATTRIBUTES`.
+        attributes: int8 [N, 40], -1, 1 or 0 for unknown, in the order of `celebgen_cli.data.attributes.ATTRIBUTES`.
         identity: int64 [N], the person's number; -1 where it is not known.
         crop: name of the crop (see `celebgen_cli.data.crops`).
         size: pixels of an image's side.
-        fingerprint: SHA-256 in hexadecimal over the digests of the four array files: it changes when the data do.
+        fingerprint: SHA-256 in hexadecimal over the digests of the split's files: it changes when the data do.
+        landmarks: float32 [N, 5, 2] or None, x and y of left eye, right eye, nose, left and right corner of the mouth
+            (left and right in the picture) in pixels of the prepared image, which spans 0 to size, so that the first
+            pixel's centre is at 0.5; NaN where unknown.
+        captions: the captions of each row, or None where none was given.
+        names: the file name of each row, or None where `ids` alone say which image it is.
     """
 
     name: str
@@ -50,9 +60,24 @@ class Split:
     crop: str
     size: int
     fingerprint: str
+    landmarks: np.ndarray | None = None
+    captions: StoredTexts | None = None
+    names: StoredTexts | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """The images of these rows, in this order, copied out of the memory map.
+
+        Args:
+            rows: int [B], 0 to N - 1.
+
+        Returns:
+            uint8 [B, size, size, 3], RGB, contiguous.
+        """
+        plain = self.images.view(np.ndarray)  # an indexed memmap is a memmap again, with an open file
+        return np.take(plain, np.asarray(rows, dtype=np.int64), axis=0)
 
 
 @dataclass(frozen=True)
@@ -91,7 +116,20 @@ class Dataset:
             "identity": ((count,), "int64"),
         }
         arrays = {array: _open_array(folder / f"{array}.npy", *shapes[array]) for array in ARRAYS}
-        return Split(name=name, crop=self.crop, size=self.size, fingerprint=fingerprint(self.info, name), **arrays)
+        for file in OPTIONAL_FILES:
+            if f"{name}/{file}" in self.info["sha256"] and not (folder / file).exists():
+                raise CelebgenError(f"{folder / file} is missing; prepare the dataset again")
+        places = folder / "landmarks.npy"
+        return Split(
+            name=name,
+            crop=self.crop,
+            size=self.size,
+            fingerprint=fingerprint(self.info, name),
+            landmarks=_open_array(places, (count, 5, 2), "float32") if places.exists() else None,
+            captions=open_texts(folder, "captions", count),
+            names=open_texts(folder, "names", count, one_each=True),
+            **arrays,
+        )
 
     def verify(self) -> None:
         """Read every array file and compare its SHA-256 with `dataset.json`.
@@ -136,8 +174,9 @@ def open_dataset(path: Path | str) -> Dataset:
 
 def fingerprint(info: dict[str, Any], split: str) -> str:
     """SHA-256 of a split, from the digests in `dataset.json`: nothing is read but that file."""
-    digests = "\n".join(info["sha256"][f"{split}/{array}.npy"] for array in ARRAYS)
-    return hashlib.sha256(digests.encode("ascii")).hexdigest()
+    digests = [info["sha256"][f"{split}/{array}.npy"] for array in ARRAYS]
+    digests += [info["sha256"][name] for file in OPTIONAL_FILES if (name := f"{split}/{file}") in info["sha256"]]
+    return hashlib.sha256("\n".join(digests).encode("ascii")).hexdigest()
 
 
 def _open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:

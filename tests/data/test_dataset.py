@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from celebgen_cli.data.dataset import open_dataset
+from celebgen_cli.data.texts import write_texts
 from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.files import sha256_file
 from tests.faces import prepared_faces
 
 
@@ -115,3 +117,32 @@ def test_verify_sees_one_changed_bit(dataset: Path) -> None:
     path.write_bytes(bytes(data))
     with pytest.raises(CelebgenError, match="images.npy is missing or differs"):
         open_dataset(dataset).verify()
+
+
+def test_what_is_optional_is_none_where_absent_and_part_of_the_fingerprint(dataset: Path) -> None:
+    before = open_dataset(dataset).split("train")
+    assert before.landmarks is None and before.captions is None and before.names is None
+    points = np.full((9, 5, 2), 7.5, dtype=np.float32)
+    np.save(dataset / "train" / "landmarks.npy", points)
+    write_texts(dataset / "train", "captions", [["a", "b"]] * 9)
+    write_texts(dataset / "train", "names", [["x.jpg"]] * 9, one_each=True)
+    digests = json.loads((dataset / "dataset.json").read_text())["sha256"]
+    edit(dataset, sha256=digests | {"train/landmarks.npy": sha256_file(dataset / "train" / "landmarks.npy")})
+    after = open_dataset(dataset).split("train")
+    assert after.landmarks is not None and after.captions is not None and after.names is not None
+    np.testing.assert_array_equal(after.landmarks, points)
+    assert after.captions.of(8) == ("a", "b") and after.names.of(0) == ("x.jpg",)
+    assert after.fingerprint != before.fingerprint
+    (dataset / "train" / "landmarks.npy").unlink()
+    with pytest.raises(CelebgenError, match="landmarks.npy is missing"):
+        open_dataset(dataset).split("train")
+
+
+def test_gather_copies_rows_in_the_order_asked(original: Path) -> None:
+    split = open_dataset(original).split("train")
+    rows = np.array([5, 0, 5, 8])
+    batch = split.gather(rows)
+    assert type(batch) is np.ndarray and batch.flags.writeable and batch.flags.c_contiguous
+    np.testing.assert_array_equal(batch, np.stack([split.images[row] for row in rows]))
+    with pytest.raises(IndexError):
+        split.gather(np.array([9]))
