@@ -10,6 +10,7 @@ from celebgen_cli.cli import (
     common,
     download,
     evaluate,
+    explore,
     export,
     info,
     prepare,
@@ -48,6 +49,7 @@ def root(
 app.command("sample")(sample.sample)
 app.command("download")(download.download)
 app.command("prepare")(prepare.prepare)
+app.command("explore")(explore.explore)
 app.command("train-clip")(train_clip.train_clip)
 app.command("train-vae")(train_vae.train_vae)
 app.command("train-diffusion")(train_diffusion.train_diffusion)
