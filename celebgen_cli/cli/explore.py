@@ -30,26 +30,35 @@ def explore(
 
     Example: celebgen explore data/celeba -o report.html
     """
+    import contextlib
     import json
 
     from celebgen_cli.errors import UsageError
     from celebgen_cli.exploration import explore as work
     from celebgen_cli.exploration.page import render
-    from celebgen_cli.files import atomic_write_bytes
+    from celebgen_cli.exploration.parts import open_parts
+    from celebgen_cli.files import atomic_path
 
     page = output if output is not None else None if as_json else Path("report.html")
     if page is not None and page.is_dir():
         raise UsageError(f"{page} is a folder; name the page to write, as -o {page / 'report.html'}")
     if page is not None and page.exists() and not force:
         raise UsageError(f"{page} is there already; choose another name with -o, or replace it with --force")
-    with common.progress("explore", quiet=quiet) as update:
-        found = work.explore(datasets, lambda what, done, total: update(done, total, what))
-    if page is not None:
-        atomic_write_bytes(page, render(found).encode("utf-8"))
+    parts = open_parts(datasets)
+    # opened first, so that a place that cannot be written is met before the work, not after it
+    with atomic_path(page) if page is not None else contextlib.nullcontext() as temporary:
+        with common.progress("explore", quiet=quiet) as update:
+            found = work.explore(parts, lambda what, done, total: update(done, total, what))
+        if temporary is not None:
+            temporary.write_bytes(render(found).encode("utf-8"))
     if not quiet:
         _summarise(found)
     if as_json:
-        print(json.dumps({**found.figures, "page": None if page is None else str(page)}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {**found.figures, "page": None if page is None else str(page)}, ensure_ascii=False, allow_nan=False
+            )
+        )
     else:
         print(page)
 

@@ -26,7 +26,7 @@ makes about 3; the same photograph cut a little differently or with other tones 
 CONTRAST = 1 / 3
 """That difference is at most so much of the fainter image's standard deviation: two gray walls are no duplicates."""
 
-MAX_CANDIDATES = 200_000
+MAX_CANDIDATES = 50_000
 _LEAF = 1024
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from celebgen_cli import __version__
 from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.exploration import duplicates, statistics
 from celebgen_cli.exploration.faces import Faces, measure_faces
-from celebgen_cli.exploration.parts import Parts, open_parts
+from celebgen_cli.exploration.parts import Parts
 
 Progress = Callable[[str, int, int], None]
 """Receives what is being done, how much of it is done, and how much there is."""
@@ -43,13 +42,8 @@ class Exploration:
     figures: dict[str, Any]
 
 
-def explore(paths: Sequence[Path], progress: Progress | None = None) -> Exploration:
-    """Explore one prepared dataset, or several together.
-
-    Raises:
-        CelebgenError, UsageError: as `open_parts`.
-    """
-    parts = open_parts(paths)
+def explore(parts: Parts, progress: Progress | None = None) -> Exploration:
+    """Find out everything about the splits that `open_parts` opened."""
 
     def report(what: str) -> Callable[[int, int], None]:
         return lambda done, total: progress(what, done, total) if progress else None
@@ -62,7 +56,11 @@ def explore(paths: Sequence[Path], progress: Progress | None = None) -> Explorat
     figures = {
         "celebgen": __version__,
         "datasets": [
-            {"path": str(dataset.path), "images": sum(int(dataset.info["counts"][name]) for name in dataset.splits)}
+            {
+                "path": str(dataset.path),
+                "images": sum(int(dataset.info["counts"][name]) for name in dataset.splits),
+                "lossy_source": bool(dataset.info.get("lossy_source", False)),
+            }
             for dataset in parts.datasets
         ],
         "images": len(parts),
@@ -155,15 +153,23 @@ def _landmarks(parts: Parts) -> np.ndarray | None:
 
 def _captions(parts: Parts) -> tuple[dict[str, Any] | None, list[tuple[int, str]]]:
     """Figures of the stored captions, else of those that attributes make, and a few examples of them."""
-    if any(part.split.captions is not None for part in parts.parts):
-        source, every = "stored", list(_stored(parts))
-    else:
-        source, every = "made from attributes", list(_made(parts))
-    figures = statistics.caption_figures(text for _, text in every)
+    stored = [part.split.captions for part in parts.parts if part.split.captions is not None]
+    whole = np.flatnonzero((parts.attributes != 0).all(1))
+    made = whole[_spread(len(whole), MADE_CAPTIONS)].tolist()
+    total = sum(captions.total for captions in stored) if stored else len(made)
+    picks = set(_spread(total, EXAMPLES).tolist())
+    examples: list[tuple[int, str]] = []
+
+    def texts() -> Iterator[str]:
+        for i, (row, text) in enumerate(_stored(parts) if stored else _made(parts, made)):
+            if i in picks:
+                examples.append((row, text))
+            yield text
+
+    figures = statistics.caption_figures(texts())
     if figures is None:
         return None, []
-    picks = np.unique(np.linspace(0, len(every) - 1, EXAMPLES).astype(int))
-    examples = [every[i] for i in picks]
+    source = "stored" if stored else "made from attributes"
     told = [{**_place(parts, row), "caption": text} for row, text in examples]
     return {"source": source, **figures, "examples": told}, examples
 
@@ -177,15 +183,16 @@ def _stored(parts: Parts) -> Iterator[tuple[int, str]]:
                     yield part.first + row, text
 
 
-def _made(parts: Parts) -> Iterator[tuple[int, str]]:
-    """Of up to `MADE_CAPTIONS` rows, spread evenly over those whose attributes are all known."""
+def _made(parts: Parts, rows: list[int]) -> Iterator[tuple[int, str]]:
     from celebgen_cli.data.captions import describe
 
-    whole = np.flatnonzero((parts.attributes != 0).all(1))
-    if len(whole):
-        picks = np.unique(np.linspace(0, len(whole) - 1, min(MADE_CAPTIONS, len(whole))).astype(int))
-        for row in whole[picks].tolist():
-            yield row, describe(parts.attributes[row], row).text
+    for row in rows:
+        yield row, describe(parts.attributes[row], row).text
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most `most` of 0 to count - 1, spread evenly, int [M]."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
 
 
 def _place(parts: Parts, row: int) -> dict[str, str]:
@@ -196,14 +203,13 @@ def _place(parts: Parts, row: int) -> dict[str, str]:
 def _duplicates(parts: Parts, found: duplicates.Duplicates) -> dict[str, Any]:
     """Every duplicate by split and name, and how many pairs there are within and across splits."""
 
-    def labels(a: int, b: int) -> dict[str, Any]:
-        """Whether the labels of two pictures that are the same say the same."""
-        one, other = parts.identity[a], parts.identity[b]
-        x, y = parts.attributes[a], parts.attributes[b]
-        known = (x != 0) & (y != 0)
+    def labels(rows: list[int]) -> dict[str, Any]:
+        """Whether the labels of pictures that are the same say the same; None where they are not known."""
+        people, values = parts.identity[rows], parts.attributes[rows]
+        known = (values != 0).all(0)
         return {
-            "same_person": bool(one == other) if one >= 0 and other >= 0 else None,
-            "attributes_differ": int((x != y)[known].sum()) if known.any() else None,
+            "same_person": bool((people == people[0]).all()) if (people >= 0).all() else None,
+            "attributes_differ": int((values != values[0]).any(0)[known].sum()) if known.any() else None,
         }
 
     def label(i: int) -> str:
@@ -212,13 +218,11 @@ def _duplicates(parts: Parts, found: duplicates.Duplicates) -> dict[str, Any]:
     near = [
         {
             "first": _place(parts, pair.a), "second": _place(parts, pair.b), "distance": pair.distance,
-            "mirrored": pair.mirrored, **labels(pair.a, pair.b),
+            "mirrored": pair.mirrored, **labels([pair.a, pair.b]),
         }
         for pair in found.near
     ]  # fmt: skip
-    identical = [
-        {"images": [_place(parts, row) for row in rows], **labels(rows[0], rows[1])} for rows in found.identical
-    ]
+    identical = [{"images": [_place(parts, row) for row in rows], **labels(rows)} for rows in found.identical]
     counts = duplicates.count_pairs(found, parts.part_of)
     return {
         "complete": found.complete,
@@ -230,11 +234,3 @@ def _duplicates(parts: Parts, found: duplicates.Duplicates) -> dict[str, Any]:
         "identical": identical,
         "near": near,
     }  # fmt: skip
-
-
-def pair_label(parts: Parts, a: int, b: int) -> str:
-    """Two pictures by name, with their splits where these differ."""
-    one, other = _place(parts, a), _place(parts, b)
-    if one["split"] == other["split"]:
-        return f"{one['name']}, {other['name']} ({one['split']})"
-    return f"{one['name']} ({one['split']}), {other['name']} ({other['split']})"

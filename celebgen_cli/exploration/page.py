@@ -72,7 +72,9 @@ def _sizes(found: Exploration) -> str:
     ]
     if len(rows) > 1:
         rows.append(["all", f"{len(found.parts):,}", "100.0 %", _number(found.figures["people"], "people")])
-    return _table(["split", "images", "share", "people"], rows)
+    lossy = [escape(entry["path"]) for entry in found.figures["datasets"] if entry["lossy_source"]]
+    note = f"<p>Encoded with loss after CelebA's own JPEG: {', '.join(lossy)}.</p>" if lossy else ""
+    return _table(["split", "images", "share", "people"], rows) + note
 
 
 def _pixels(found: Exploration) -> str:
@@ -84,12 +86,12 @@ def _pixels(found: Exploration) -> str:
     if len(found.parts.parts) > 1:
         for label, split in found.figures["splits"].items():
             rows += [row(label, name, channel) for name, channel in split["pixels"].items()]
-    table = _table(["split", "channel", "mean", "std", "skewness", "excess kurtosis"], rows, text=2)
+    table = _table(["split", "channel", "mean", "std", "skewness", "kurtosis"], rows, text=2)
     return (
         f"<figure>{plots.levels_plot(found.faces.histograms.sum(0))}<figcaption>How often each level is met, by "
         f"channel. A level met far more often than the others is cut off at the top.</figcaption></figure>{table}"
-        "<p>Every pixel of every image counts. Levels are 0 to 255; a normal distribution has skewness 0 and excess "
-        "kurtosis 0.</p>"
+        "<p>Every pixel of every image counts. Levels are 0 to 255. Kurtosis is the excess: a normal distribution has "
+        "skewness 0 and kurtosis 0.</p>"
     )
 
 
@@ -147,8 +149,9 @@ def _attributes(found: Exploration) -> str:
 def _correlations(found: Exploration) -> str:
     if found.figures["correlations"] is None:
         return "<p>No attribute of any image is known.</p>"
+    plot = plots.correlation_plot(found.together.phi, ATTRIBUTES)
     return (
-        f'<figure class="wide"><div class="scroll">{plots.correlation_plot(found.together.phi, ATTRIBUTES)}</div>'
+        f'<figure class="wide"><div class="scroll" tabindex="0">{plot}</div>'
         "<figcaption>Phi, the correlation of two attributes taken as 0 and 1, over the images where both are known. "
         '<span class="key p"></span> together more often than by chance, <span class="key n"></span> less often. '
         "Attributes that go together are put side by side.</figcaption></figure>"
@@ -210,11 +213,11 @@ def _captions(found: Exploration) -> str:
     words = figures["words_per_caption"]
     samples = "".join(
         f'<li><img src="{plots.picture(found.parts.images([row])[0], 96)}" alt="" loading="lazy"> '
-        f"<span>{escape(text)}</span></li>"
+        f"<span>{escape(text)} <small>{len(text.split())} words</small></span></li>"
         for row, text in found.captions
     )
     common = ", ".join(f"{escape(word)} {count:,}" for word, count in figures["most_common"])
-    source = "" if figures["source"] == "stored" else " None are stored: these are made from the attributes of some."
+    source = "" if figures["source"] == "stored" else " None are stored: these are made from attributes."
     return (
         f"<p>{figures['captions']:,} captions, {figures['distinct']:,} of them distinct.{source} A caption has "
         f"{words['mean']:.1f} ± {words['std']:.1f} words, from {words['min']} to {words['max']}; "
@@ -248,10 +251,10 @@ def _duplicates(found: Exploration) -> str:
     rule = figures["rule"]
     how = (
         f"<p>Identical: the same pixels, byte by byte. Near-identical: once each channel's mean is taken away, the "
-        f"root mean square difference is at most {rule['pixel_distance']:g} levels and a third of the image's own spread; "
-        f"pairs that the low waves of a cosine transform set apart by more than {rule['descriptor_distance']:g} levels "
-        f"are not looked at. So the same picture is found after encoding, brighter or darker, and mirrored, not after "
-        f"another crop.</p>"
+        f"root mean square difference is at most {rule['pixel_distance']:g} levels and a third of the image's own "
+        f"spread; pairs that the low waves of a cosine transform set apart by more than "
+        f"{rule['descriptor_distance']:g} levels are not looked at. So a picture is found again after encoding, brighter or darker, and mirrored, not "
+        f"after another crop.</p>"
     )
     if not figures["complete"]:
         how += '<p class="notice">There were too many similar pairs to look at all of them: these are a part.</p>'
@@ -277,10 +280,10 @@ def _pair_gallery(found: Exploration) -> str:
         same = first["name"] == second["name"] and first["split"] != second["split"]
         pairs.append((same, first["split"] == second["split"], a, b, what, labels))
 
-    for rows, entry in zip(found.found.identical, figures["identical"], strict=True):
-        more = f"identical, {len(rows)} times" if len(rows) > 2 else "identical"
-        for other in range(1, min(len(rows), 4)):
-            add(rows[0], rows[other], entry["images"][0], entry["images"][other], more, entry)
+    for group, entry in zip(found.found.identical, figures["identical"], strict=True):
+        more = f"identical, {len(group)} times" if len(group) > 2 else "identical"
+        for k in range(1, min(len(group), 4)):
+            add(group[0], group[k], entry["images"][0], entry["images"][k], more, entry)
     for pair, entry in zip(found.found.near, figures["near"], strict=True):
         what = f"{'mirrored, ' if pair.mirrored else ''}differs by {pair.distance:.1f}"
         add(pair.a, pair.b, entry["first"], entry["second"], what, entry)
@@ -293,7 +296,8 @@ def _pair_gallery(found: Exploration) -> str:
         if labels["same_person"] is False:
             notes.append("labelled as two people")
         if labels["attributes_differ"]:
-            notes.append(f"{labels['attributes_differ']} attributes differ")
+            count = labels["attributes_differ"]
+            notes.append(f"{count} attribute{'s differ' if count > 1 else ' differs'}")
         cards.append(
             f'<div class="card"><div class="faces">{_face(plots.picture(images[0], 96), one.name_of(row), one.label)}'
             f"{_face(plots.picture(images[1], 96), other.name_of(other_row), other.label)}</div>"
@@ -303,7 +307,7 @@ def _pair_gallery(found: Exploration) -> str:
     same = sum(pair[0] for pair in pairs)
     if same:
         shown += f"<p>{same:,} pairs have the same number in two splits: one picture, prepared twice.</p>"
-    return f'{shown}<div class="cards">{"".join(cards)}</div>'
+    return f'{shown}<div class="cards pairs">{"".join(cards)}</div>'
 
 
 # ------------------------------------------------------------------------------------------------ small parts
@@ -326,7 +330,8 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, text: int = 1
         )
 
     body = "".join(f"<tr>{line([clean(cell) for cell in row], 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{line(heads, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f"<table><thead><tr>{line(heads, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{table}</div>'
 
 
 def _words(name: str) -> str:

@@ -49,11 +49,11 @@ def spread(variance: np.ndarray, brightest: float) -> np.ndarray:
 
 def levels_plot(histograms: np.ndarray) -> str:
     """The share of each level 0 to 255 in each channel, int64 [3, 256], as SVG."""
-    width, height, left, bottom = 420, 190, 34, 20
+    width, height, left, right, bottom = 420, 190, 44, 14, 20
     shares = histograms / histograms.sum(1, keepdims=True)
     # one level may hold a tenth of all pixels (black and white borders); the others must stay visible
-    top = max(float(np.quantile(shares, 0.985)) * 1.15, 1e-9)
-    across, up = (width - left - 6) / 255, height - bottom - 8
+    top = float(np.quantile(shares, 0.985)) * 1.15 or float(shares.max())
+    across, up = (width - left - right) / 255, height - bottom - 8
 
     def x(level: int) -> float:
         return left + level * across
@@ -64,7 +64,7 @@ def levels_plot(histograms: np.ndarray) -> str:
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Share of each level by channel">']
     for share in (0.0, top / 2, top):
         parts.append(
-            f'<line class="grid" x1="{left}" x2="{width - 6}" y1="{y(share):.1f}" y2="{y(share):.1f}"/>'
+            f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(share):.1f}" y2="{y(share):.1f}"/>'
             f'<text x="{left - 4}" y="{y(share) + 4:.1f}" text-anchor="end">{100 * share:.1f} %</text>'
         )
     for level in (0, 64, 128, 192, 255):

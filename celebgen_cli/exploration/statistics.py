@@ -208,11 +208,11 @@ def caption_figures(captions: Iterable[str]) -> dict[str, Any] | None:
     """Words of captions, split at white space; words are counted in lower case without punctuation at their ends."""
     lengths: Counter[int] = Counter()
     words: Counter[str] = Counter()
-    distinct: set[str] = set()
+    distinct: set[int] = set()  # 64 bits of each: millions of captions fit
     for caption in captions:
         parts = caption.split()
         lengths[len(parts)] += 1
-        distinct.add(caption)
+        distinct.add(hash(caption))
         words.update(bare for part in parts if (bare := part.lower().strip(".,;:!?\"'()")))
     total = lengths.total()
     if not total:
