@@ -2,6 +2,7 @@
 
 prompt -> text features c -> p(z|c) = N(mean, std^2)        the coordinates in which denoising runs
 u_T ~ N(0, I)  <=>  z_T ~ p(z|c);  u_0 by the sampler;  z = mean + std u_0;  x = decoder(z, c)
+A model's calibration corrects u_0 and x.
 """
 
 from __future__ import annotations
@@ -114,8 +115,13 @@ def generate(
     seeds: Sequence[int],
     **settings: Any,
 ) -> Tensor:
-    """Faces [B, 3, S, S] in about [-1, 1]: `draw_latents`, which takes the `settings`, and then the decoder."""
-    return cvae.decode(*draw_latents(text, cvae, unet, schedule, prompts, seeds, **settings))
+    """Faces [B, 3, S, S] in about [-1, 1]: `draw_latents`, which takes the `settings`, then the decoder.
+
+    A calibration among the settings corrects the latents and then the faces.
+    """
+    faces = cvae.decode(*draw_latents(text, cvae, unet, schedule, prompts, seeds, **settings))
+    calibration: Calibration | None = settings.get("calibration")
+    return faces if calibration is None else calibration.develop(faces)
 
 
 @dataclass

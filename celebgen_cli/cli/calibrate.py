@@ -1,4 +1,4 @@
-"""`celebgen calibrate`: correct the brightness and mean of what a model draws."""
+"""`celebgen calibrate`: correct the tones and the frequencies of what a model draws."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +19,12 @@ def calibrate(
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there.")] = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Measure how drawn latents differ from those of photographs, and write the model with that correction.
+    """Measure how what is drawn differs from photographs, and write the model with that correction.
 
     Guidance and few steps make faces darker and more alike in tone than photographs. The correction moves the mean of
-    the drawn latents and widens the spread of their broad tones; each face gets the same one. Draws with the model's
-    default settings, so set these first (celebgen export).
+    the drawn latents and widens the spread of their broad tones. Decoders draw fine detail too weak in brightness and
+    too strong in colour: decoded faces go through a filter that makes frequencies as strong as in photographs. Each
+    face gets the same correction. Draws with the model's default settings, so set these first (celebgen export).
 
     Example: celebgen calibrate data/celeba --model models/faces -o models/calibrated
     """

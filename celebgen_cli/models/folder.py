@@ -3,7 +3,7 @@
 MODEL/model.json                 what the networks are, how to sample from them, where they come from
 MODEL/text_encoder.safetensors   only with the compact text encoder
 MODEL/cvae.safetensors, MODEL/unet.safetensors
-MODEL/calibration.safetensors    optional: correction of drawn latents
+MODEL/calibration.safetensors    optional: correction of drawn latents and faces
 """
 
 import os
@@ -167,8 +167,9 @@ def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), v
 
 def _calibration(path: Path, unet: UNet, digest: str | None) -> Calibration:
     tensors, channels = _read(path, digest), unet.config.latent_channels
-    if set(tensors) != set(Calibration._fields) or any(len(part) != channels for part in tensors.values()):
-        raise CelebgenError(f"{path} does not fit the model's latent; fetch the model or calibrate it again")
+    rows = {"shift": channels, "center": channels, "gain": channels, "response": 3}
+    if {name: len(part) for name, part in tensors.items()} != rows:
+        raise CelebgenError(f"{path} does not fit the model; fetch the model or calibrate it again")
     return Calibration(**tensors)
 
 

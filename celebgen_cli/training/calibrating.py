@@ -1,4 +1,4 @@
-"""Measure how drawn latents differ from encoded ones, and write the model with the correction."""
+"""Measure how drawn latents differ from encoded ones, and faces from photographs, and write the corrected model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +7,13 @@ from typing import Any
 import torch
 
 from celebgen_cli.data.dataset import open_dataset
-from celebgen_cli.diffusion.guidance import whiten
+from celebgen_cli.diffusion.guidance import unwhiten, whiten
 from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.calibration import measure
+from celebgen_cli.models.layers import Gaussian
+from celebgen_cli.models.spectrum import RINGS, frequency_response, ring_power
 from celebgen_cli.pipeline import draw_latents, load_model
 from celebgen_cli.training.batches import Examples, batch_rows, captions, numpy_generator
 
@@ -33,8 +35,9 @@ def calibrate(
 ) -> None:
     """Draw `count` latents for captions of training pictures, encode those pictures, and write model and correction.
 
-    Both sides are whitened by the same captions' priors. The model's own default settings draw. `progress(done, total)`
-    counts pictures.
+    Both sides are whitened by the same captions' priors. The model's own default settings draw. Then the corrected
+    latents are decoded, and their frequencies compared with those of the pictures. `progress(done, total)` counts
+    pictures, twice.
 
     Raises:
         UsageError: fewer than 2 pictures, the dataset has no train split or another size, or `output` is not empty.
@@ -53,7 +56,8 @@ def calibrate(
     rows, rng = batch_rows(len(split), count, 0, seed), numpy_generator(seed, 0, 72)
     settings = {name: generator.defaults[name] for name in ("steps", "sampler", "guidance", "guidance_interval", "pag")}
     flips = numpy_generator(seed, 0, 73).random(count) < 0.5
-    drawn, encoded = [], []
+    drawn, encoded, coordinates, prompts = [], [], [], []
+    photographs = torch.zeros(3, RINGS, dtype=torch.float64)
     for start in range(0, count, batch_size):
         some = rows[start : start + batch_size]
         texts, _ = captions(examples.attributes(some), rng)
@@ -67,13 +71,24 @@ def calibrate(
         empty = generator.text([""]).to(where).select(torch.zeros(len(some), dtype=torch.long, device=where))
         images = examples.images(some, where)
         flip = torch.from_numpy(flips[start : start + len(some)]).to(where)
-        q = generator.cvae.encode(torch.where(flip[:, None, None, None], images.flip(3), images), empty)
+        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        photographs += ring_power(images).cpu()
+        q = generator.cvae.encode(images, empty)
         noise = image_noise(range(start, start + len(some)), tuple(q.mean.shape[1:]), device=where)
         drawn.append(whiten(z, p.mean, p.log_std).cpu())
         encoded.append(whiten(q.sample(noise), p.mean, p.log_std).cpu())
-        progress(start + len(some), count)
+        coordinates.append(Gaussian(*(part.cpu() for part in p)))
+        prompts.append(texts)
+        progress(start + len(some), 2 * count)
+    calibration = measure(torch.cat(drawn), torch.cat(encoded))
+    faces, done = torch.zeros_like(photographs), 0
+    for texts, u, p in zip(prompts, drawn, coordinates, strict=True):
+        z = unwhiten(calibration(u), p.mean, p.log_std).to(where)
+        faces += ring_power(generator.cvae.decode(z, generator.text(texts).to(where))).cpu()
+        done += len(texts)
+        progress(count + done, 2 * count)
     parts = model_folder.load_model(generator.path)
-    parts.calibration = measure(torch.cat(drawn), torch.cat(encoded))
+    parts.calibration = calibration._replace(response=frequency_response(faces, photographs))
     record: dict[str, Any] = {"num": count, "seed": seed, "settings": settings, "fingerprint": split.fingerprint}
     info = {name: value for name, value in parts.info.items() if name not in ("measured", "storage")}
     parts.info = {**info, "calibration": record}

@@ -1,0 +1,75 @@
+"""Spatial frequencies: SciPy's transform, powers that become those of other pictures, a filter that leaves the rest."""
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+
+from celebgen_cli.models.spectrum import MAX_GAIN, RINGS, apply_response, frequency_response, ring_power
+
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def pictures(count: int, seed: int, size: int = 32) -> torch.Tensor:
+    """Smooth noise in colour [count, 3, size, size], well within [-1, 1]."""
+    noise = np.random.default_rng(seed).normal(size=(count, 3, size, size))
+    frequency = np.hypot(*np.meshgrid(np.arange(size), np.arange(size)))
+    smooth = scipy.fft.idctn(noise / (2 + frequency), axes=(2, 3), norm="ortho")
+    return torch.from_numpy(smooth * 0.25 / smooth.std()).float().clamp(-0.9, 0.9)
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_a_flat_response_changes_nothing(size: int) -> None:
+    x = pictures(2, 0, size)
+    torch.testing.assert_close(apply_response(x, torch.ones(3, RINGS)), x, atol=1e-5, rtol=0)
+
+
+def test_the_power_is_that_of_scipys_transform() -> None:
+    x = pictures(3, 1)
+    luma = np.einsum("c,bchw->bhw", LUMA, x.numpy().astype(np.float64))
+    power = (scipy.fft.dctn(luma, axes=(1, 2), norm="ortho") ** 2).sum(0)
+    got = ring_power(x)
+    assert got.shape == (3, RINGS)
+    np.testing.assert_allclose(got[0, 0], power[0, 0], rtol=1e-4)
+    np.testing.assert_allclose(got[0, -1], np.mean([power[-1, -1], power[-1, -2], power[-2, -1]]), rtol=1e-3)
+
+
+def test_gray_has_no_colour() -> None:
+    gray = pictures(2, 2)[:, :1].expand(-1, 3, -1, -1)
+    assert float(ring_power(gray)[1:].max()) < 1e-6 * float(ring_power(gray)[0].max())
+
+
+def test_filtered_pictures_have_the_power_of_the_others() -> None:
+    have, want = pictures(40, 3), pictures(40, 4)
+    blurred = apply_response(have, torch.linspace(1, 0.7, RINGS).expand(3, -1))
+    response = frequency_response(ring_power(blurred), ring_power(want))
+    got = ring_power(apply_response(blurred, response))
+    ratio = (got / ring_power(want))[:, 1:]
+    assert 0.9 < float(ratio.min()) < float(ratio.max()) < 1.1
+    assert float((ring_power(blurred) / ring_power(want))[0, -1]) < 0.6
+
+
+def test_the_mean_level_stays_and_gains_are_bounded() -> None:
+    have, want = torch.full((3, RINGS), 0.01), torch.ones(3, RINGS)
+    response = frequency_response(have.double(), want.double())
+    assert response[:, 1:].unique().tolist() == [pytest.approx(MAX_GAIN)]
+    assert response[:, 0].tolist() == [1, 1, 1]
+    x = pictures(2, 5)
+    torch.testing.assert_close(apply_response(x, response).mean((2, 3)), x.mean((2, 3)), atol=1e-5, rtol=0)
+
+
+def test_colour_can_be_filtered_alone() -> None:
+    x, response = pictures(2, 6), torch.ones(3, RINGS)
+    response[1:, 1:] = 0
+    got = apply_response(x, response)
+    weights = torch.tensor(LUMA).float()[None, :, None, None]
+    torch.testing.assert_close((got * weights).sum(1), (x * weights).sum(1), atol=1e-5, rtol=0)
+    assert float(ring_power(got)[1:, 1:].max()) < 1e-8
+
+
+def test_each_picture_is_filtered_by_itself() -> None:
+    x, response = pictures(5, 7), torch.linspace(1, 1.6, RINGS).expand(3, -1)
+    together = apply_response(x, response)
+    torch.testing.assert_close(
+        torch.cat([apply_response(x[i : i + 1], response) for i in range(5)]), together, atol=1e-6, rtol=0
+    )
