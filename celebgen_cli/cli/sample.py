@@ -43,7 +43,10 @@ def sample(
         ),
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate/--no-calibrate", help="Correct tones and frequencies of what is drawn, if the model can.")
+        bool,
+        typer.Option(
+            "--calibrate/--no-calibrate", help="Correct tones and frequencies of what is drawn, if the model can."
+        ),
     ] = True,
     negative: Annotated[str, typer.Option(help="What the face shall not show.")] = "",
     grid: Annotated[Path | None, typer.Option(help="Also write all faces as one labelled sheet to this PNG.")] = None,
