@@ -109,7 +109,7 @@ def _summarise(found: "Exploration") -> None:
         or [["none found", "0", "0", "0"]],
     )
     if figures["people"] is not None and several:
-        common.say(f"{figures['people']['in_several_splits']:,} people are in more than one split.")
+        common.say(f"People in more than one split: {figures['people']['in_several_splits']:,}.")
     if figures["captions"] is not None:
         captions = figures["captions"]
         words = captions["words_per_caption"]

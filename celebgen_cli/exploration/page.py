@@ -238,8 +238,7 @@ def _people(found: Exploration) -> str:
         f"average, {each['median']:g} in the median, from {each['min']} to {each['max']}.{unknown}</p>"
     )
     if len(found.parts.parts) > 1:
-        met = figures["in_several_splits"]
-        text += f"<p>{met:,} people are in more than one split.</p>" if met else "<p>Nobody is in two splits.</p>"
+        text += f"<p>People in more than one split: {figures['in_several_splits']:,}.</p>"
     shared = [[" and ".join(pair["splits"]), f"{pair['people']:,}"] for pair in figures["shared"]]
     table = _table(["splits", "people in both"], shared) if shared else ""
     plot = plots.bars_plot(figures["people_by_images"], "images of a person")
@@ -253,8 +252,8 @@ def _duplicates(found: Exploration) -> str:
         f"<p>Identical: the same pixels, byte by byte. Near-identical: once each channel's mean is taken away, the "
         f"root mean square difference is at most {rule['pixel_distance']:g} levels and a third of the image's own "
         f"spread; pairs that the low waves of a cosine transform set apart by more than "
-        f"{rule['descriptor_distance']:g} levels are not looked at. So a picture is found again after encoding, brighter or darker, and mirrored, not "
-        f"after another crop.</p>"
+        f"{rule['descriptor_distance']:g} levels are not looked at. So a picture is found again after encoding, "
+        f"brighter or darker, and mirrored, not after another crop.</p>"
     )
     if not figures["complete"]:
         how += '<p class="notice">There were too many similar pairs to look at all of them: these are a part.</p>'
