@@ -1,4 +1,4 @@
-"""`celebgen prepare`: images and annotations in, a prepared dataset out."""
+"""`celebgen prepare`: images and what is known of them in, a prepared dataset out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,29 +13,53 @@ if TYPE_CHECKING:
 
 def prepare(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="SOURCE...", help="Folders or zip archives of aligned CelebA images.")
+        list[Path], typer.Argument(metavar="SOURCE...", help="Folders or zip archives of images, at any depth.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DATASET", help="The folder to make.")],
     annotations: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder with list_attr_celeba and its kin; default: beside the first source."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder with list_attr_celeba and its kin; default: beside the first source. Without them the images "
+            "are taken for pictures of your own.",
+        ),
     ] = None,
     size: Annotated[int, typer.Option(help="Pixels of an image's side, 32 to 256.")] = 128,
     crop: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="face178 (the default), ddim, center140, center148 or none."),
+        typer.Option(
+            metavar="NAME",
+            help="face178, ddim, center140, center148, square or none; default: face178, or square for own pictures.",
+        ),
     ] = None,
     already: Annotated[
         str | None, typer.Option(metavar="NAME", help="The images are cut to this crop already.")
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Move the landmarks of each picture to where CelebA has them, then crop.")
+    ] = False,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For --align: rows of a file name and ten numbers, as CelebA's own file."),
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Caption of every image that has no other.")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; default: one a core.")] = None,
     limit: Annotated[int | None, typer.Option(help="Take only so many images, spread over the splits.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace DATASET if it is there already.")] = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Crop and resize CelebA's images and match them with their annotations; prints the dataset's path.
+    """Crop and resize images and match them with annotations or captions; prints the dataset's path.
 
-    Example: celebgen prepare img_align_celeba.zip -o data/celeba
+    Beside pictures of your own may lie metadata.jsonl or metadata.csv (file_name, text), or a .txt for each. An
+    interrupted run is taken up by the same command.
+
+    Examples:
+
+      celebgen prepare img_align_celeba.zip -o data/celeba
+
+      celebgen prepare portraits --align --landmarks points.csv --caption "a photo of anna" -o data/anna
     """
     from celebgen_cli.data import prepare as work
     from celebgen_cli.errors import UsageError
@@ -48,27 +72,31 @@ def prepare(
             output,
             annotations=annotations or _beside(sources[0]),
             size=size,
-            crop=crop or "face178",
+            crop=crop,
             already=already,
+            align=align,
+            landmarks=landmarks,
+            caption=caption,
             workers=workers,
             limit=limit,
             force=force,
             progress=update,
+            announce=(lambda sentence: None) if quiet else common.say,
         )
     if not quiet:
         _summarise(report)
     print(report.path)
 
 
-def _beside(source: Path) -> Path:
-    """The first of the source and the two folders above it that has the attribute file, else the nearest folder."""
+def _beside(source: Path) -> Path | None:
+    """The first of the source and the two folders above it that has the attribute file."""
     from celebgen_cli.data.annotations import find_annotations
     from celebgen_cli.errors import UsageError
 
     if not source.exists():
         raise UsageError(f"the source {source} does not exist; name a folder of images or a zip archive")
     places = [place for place in (source, *source.absolute().parents[:2]) if place.is_dir()]
-    return next((place for place in places if find_annotations(place).attributes is not None), places[0])
+    return next((place for place in places if find_annotations(place).attributes is not None), None)
 
 
 def _summarise(report: "PrepareReport") -> None:
@@ -83,9 +111,10 @@ def _summarise(report: "PrepareReport") -> None:
     table.add_row("left out, see rejected.csv", f"{report.rejected:,}")
     for name, reason in report.rejected_examples:
         table.add_row(f"  {name}: {reason}", "")
-    table.add_row("annotation rows without an image", f"{report.rows_without_image:,}")
+    if report.captions:
+        table.add_row("captions of your own", f"{report.captions:,}")
+    else:
+        table.add_row("annotation rows without an image", f"{report.rows_without_image:,}")
     common.stderr().print(table)
-    if report.partition == "hash":
-        common.say("There is no partition file: a hash of the number put nine tenths in train and one tenth in valid.")
     if report.lossy_source:
         common.say("The images were encoded with loss after CelebA's own JPEG: do not take them as a reference.")

@@ -11,6 +11,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import zlib
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,18 +21,23 @@ from typing import NamedTuple
 import numpy as np
 
 from celebgen_cli.data import crops
+from celebgen_cli.data.alignment import align
 from celebgen_cli.data.sources import BadImage, SourceReader, decode_rgb
+from celebgen_cli.data.workplace import Journal
 from celebgen_cli.errors import CelebgenError
 
 CHUNK = 256  # images a task: enough to hide the cost of handing it out, few enough for a smooth progress bar
 
 
 class Item(NamedTuple):
-    """One image of the plan: its number, the index of its source and its name in it."""
+    """One image of the plan: its number, the index of its source, its name in it, and where it is to be aligned
+    its ten landmarks, x and y in turn, in continuous coordinates.
+    """
 
     number: int
     source: int
     name: str
+    points: tuple[float, ...] | None = None
 
 
 class Settings(NamedTuple):
@@ -51,13 +57,25 @@ class Task(NamedTuple):
     items: list[Item]
 
 
+class Result(NamedTuple):
+    """What a task did: the reason by number of each bad image, and the CRC-32 of the rows that it wrote."""
+
+    bad: dict[int, str]
+    crc: int
+
+
 def allocate(path: Path, items: list[Item], size: int) -> list[Task]:
-    """Make a .npy file uint8 [N, size, size, 3] with a row for each image, and the tasks that will fill it."""
+    """Make a .npy file uint8 [N, size, size, 3] with a row for each image, and the tasks that will fill it.
+
+    A file of the right length that an earlier run left is kept with all that is in it.
+    """
     row = size * size * 3
     header = _npy_header((len(items), size, size, 3))
-    with path.open("wb") as file:
-        file.write(header)
-        file.truncate(len(header) + len(items) * row)
+    length = len(header) + len(items) * row
+    if not path.exists() or path.stat().st_size != length:
+        with path.open("wb") as file:
+            file.write(header)
+            file.truncate(length)
     return [
         Task(path, len(header) + first * row, items[first : first + CHUNK]) for first in range(0, len(items), CHUNK)
     ]
@@ -70,15 +88,20 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 
 
 def fill(
-    plan: list[Task], settings: Settings, workers: int | None, progress: Callable[[int, int], None] | None
+    plan: list[Task],
+    settings: Settings,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+    journal: Journal | None = None,
 ) -> dict[int, str]:
-    """Do all tasks.
+    """Do all tasks, but those that the journal has and whose rows are in the file as they were written.
 
     Args:
         plan: the tasks, from `allocate`.
         settings: what all of them share.
         workers: processes; all cores if None, no extra process if 1.
         progress: called with (images done, images in all).
+        journal: gets a line for each task when its rows are written.
 
     Returns:
         The reason, by number, for each image that could not be used; its row is left black.
@@ -90,34 +113,45 @@ def fill(
     bad: dict[int, str] = {}
     done, total = 0, sum(len(task.items) for task in plan)
 
-    def note(result: dict[int, str], count: int) -> None:
+    def note(number: int, result: Result) -> None:
         nonlocal done
-        bad.update(result)
-        done += count
+        if journal is not None:
+            listed = [[image, reason] for image, reason in result.bad.items()]
+            journal.add({"task": number, "crc": result.crc, "bad": listed})
+        bad.update(result.bad)
+        done += len(plan[number].items)
         if progress is not None:
             progress(done, total)
 
     if progress is not None:
         progress(0, total)
-    workers = min(workers or os.cpu_count() or 1, len(plan))
-    if workers == 1:
+    todo = dict(enumerate(plan))
+    for line in [] if journal is None else journal.read():
+        task = todo.get(int(line["task"]))  # type: ignore[call-overload]
+        if task is not None and line["crc"] == _crc(task, settings.size):
+            bad.update({int(image): str(reason) for image, reason in line["bad"]})  # type: ignore[attr-defined]
+            done += len(todo.pop(int(line["task"])).items)  # type: ignore[call-overload]
+    if progress is not None and done:
+        progress(done, total)
+    workers = min(workers or os.cpu_count() or 1, len(todo))
+    if workers <= 1:
         with SourceReader(settings.sources) as reader:
-            for task in plan:
-                note(_do_rows(reader, settings, task), len(task.items))
+            for number, task in todo.items():
+                note(number, _do_rows(reader, settings, task))
         return bad
 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(settings,)) as pool:
         try:
-            queue = iter(plan)
-            running: dict[Future[dict[int, str]], int] = {}
+            queue = iter(todo.items())
+            running: dict[Future[Result], int] = {}
             while True:
-                for task in itertools.islice(queue, 2 * workers - len(running)):
-                    running[pool.submit(_work, task)] = len(task.items)
+                for number, task in itertools.islice(queue, 2 * workers - len(running)):
+                    running[pool.submit(_work, task)] = number
                 if not running:
                     return bad
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    note(future.result(), running.pop(future))
+                    note(running.pop(future), future.result())
         except BrokenProcessPool as error:
             raise CelebgenError("a worker process died (out of memory?); try again with --workers 1") from error
         except BaseException:
@@ -140,19 +174,21 @@ def _start_worker(settings: Settings) -> None:
     _reader, _settings = SourceReader(settings.sources), settings
 
 
-def _work(task: Task) -> dict[int, str]:
+def _work(task: Task) -> Result:
     assert _reader is not None and _settings is not None
     return _do_rows(_reader, _settings, task)
 
 
-def _do_rows(reader: SourceReader, settings: Settings, task: Task) -> dict[int, str]:
-    """Decode, crop and resize a run of images and write them; the reason by number of each bad one."""
+def _do_rows(reader: SourceReader, settings: Settings, task: Task) -> Result:
+    """Decode, align, crop and resize a run of images and write them."""
     bad: dict[int, str] = {}
     pixels = np.zeros((len(task.items), settings.size, settings.size, 3), dtype=np.uint8)
     for place, item in enumerate(task.items):
         try:
             image = decode_rgb(reader.read(item.source, item.name))
-            if settings.already:
+            if item.points is not None:
+                pixels[place], _ = align(image, np.reshape(item.points, (-1, 2)), settings.crop, settings.size)
+            elif settings.already:
                 pixels[place] = crops.resize_square(image, settings.size)
             else:
                 pixels[place] = crops.crop_and_resize(image, settings.crop, settings.size)
@@ -161,7 +197,14 @@ def _do_rows(reader: SourceReader, settings: Settings, task: Task) -> dict[int, 
     with task.path.open("r+b") as file:
         file.seek(task.offset)
         file.write(pixels.data)
-    return bad
+    return Result(bad, zlib.crc32(pixels.data))
+
+
+def _crc(task: Task, size: int) -> int:
+    """CRC-32 of the rows of a task as they are in the file."""
+    with task.path.open("rb") as file:
+        file.seek(task.offset)
+        return zlib.crc32(file.read(len(task.items) * size * size * 3))
 
 
 def compact(path: Path, good: np.ndarray) -> None:

@@ -1,19 +1,19 @@
-"""From aligned images and annotations to a prepared dataset: plan every row, fill the arrays, write the summary.
+"""From images and what is known of them to a prepared dataset: plan every row, fill the arrays, write the summary.
 
-The plan comes first: which image goes to which row of which split. `celebgen_cli.data.pixels` then fills the rows.
+`celebgen_cli.data.planning` says which image goes to which row of which split, `celebgen_cli.data.pixels` fills the
+rows, and `celebgen_cli.data.workplace` keeps what is done for a run that goes on later.
 """
 
 from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import hashlib
+import json
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,11 +22,16 @@ import numpy as np
 
 from celebgen_cli.data import annotations as notes
 from celebgen_cli.data import crops
-from celebgen_cli.data.dataset import ARRAYS, FORMAT, FORMAT_VERSION
+from celebgen_cli.data.dataset import ARRAYS, FORMAT, FORMAT_VERSION, OPTIONAL_FILES
 from celebgen_cli.data.pixels import Item, Settings, Task, allocate, compact, fill
-from celebgen_cli.data.sources import RECODED_SUFFIXES, list_images
+from celebgen_cli.data.planning import Alignment, Plan, hash_partition, mixed, plan
+from celebgen_cli.data.sources import RECODED_SUFFIXES
+from celebgen_cli.data.texts import write_texts
+from celebgen_cli.data.workplace import JOURNAL, Journal, workplace
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, read_json, sha256_file
+
+__all__ = ["PrepareReport", "hash_partition", "prepare"]
 
 SIZES = (32, 256)
 EXAMPLES = 5  # rejected files that the report names; rejected.csv has them all
@@ -46,6 +51,7 @@ class PrepareReport:
         rows_without_image: rows of the attribute file that no image belongs to.
         seconds: how long it took.
         partition: "file", or "hash" where there was no partition file.
+        captions: captions of the user's own in all.
         lossy_source: the images were encoded with loss after CelebA's own JPEG, so they are no reference for a metric.
     """
 
@@ -58,6 +64,7 @@ class PrepareReport:
     rows_without_image: int
     seconds: float
     partition: str
+    captions: int = 0
     lossy_source: bool = False
 
 
@@ -65,163 +72,132 @@ def prepare(
     sources: list[Path],
     out: Path,
     *,
-    annotations: Path,
+    annotations: Path | None,
     size: int = 128,
-    crop: str = "face178",
+    crop: str | None = None,
     already: str | None = None,
+    align: bool = False,
+    landmarks: Path | None = None,
+    caption: str | None = None,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    announce: Callable[[str], None] = lambda sentence: None,
     limit: int | None = None,
     force: bool = False,
 ) -> PrepareReport:
-    """Make a prepared dataset (see `celebgen_cli.data.dataset`) of CelebA's aligned images.
+    """Make a prepared dataset (see `celebgen_cli.data.dataset`) of CelebA's aligned images, or of one's own pictures.
 
-    Images are matched with annotations by the number in their names. Where a number is met twice the first source
-    that has it wins; within a split, rows are sorted by number. Images without an annotation row and images that
+    CelebA's images are matched with annotations by the number in their names. Where a number is met twice the first
+    source that has it wins; within a split, rows are sorted by number. Images without an annotation row and images that
     cannot be read are left out, counted and named in `rejected.csv`. Without a partition file, a hash of the number
-    sends nine tenths of the images to *train* and one tenth to *valid*. The result is written into a temporary
-    folder beside `out` and renamed, so `out` is whole or absent.
+    sends nine tenths of the images to *train* and one tenth to *valid*.
+
+    Own pictures have names, and captions where metadata or a text beside them says some (`celebgen_cli.data.metadata`).
+
+    The result is made in a folder beside `out` and renamed, so `out` is whole or absent. A run that was killed or
+    interrupted is taken up by the next one with the same sources and settings, with the same result.
 
     Args:
         sources: folders or zip archives with images, at any depth.
         out: the folder to make.
-        annotations: folder with `list_attr_celeba`, and `list_eval_partition` and `identity_CelebA` where present.
+        annotations: folder with `list_attr_celeba`, and the other annotation files where present; None for pictures of
+            one's own.
         size: pixels of the side, 32 to 256.
-        crop: name of the box that is cut out of each 178x218 image.
+        crop: name of the box that is cut out of each image; None is `face178`, or `square` for own pictures that are
+            not aligned.
         already: name of the crop that the images are cut to already: they are square, and only resized if need be.
+        align: move each picture's landmarks to where CelebA's mean face has them, then crop.
+        landmarks: file with the landmarks, in the layout of `list_landmarks_align_celeba`, in pixels of the pictures.
+        caption: the caption of every image that has no other.
         workers: processes; all cores if None, no extra process if 1.
         progress: called with (images done, images in all).
+        announce: gets a sentence for each thing that was assumed or differs, and how much room the result takes.
         limit: take only so many images, drawn by a hash of their numbers, so each split keeps its share.
         force: replace `out` if it is a prepared dataset.
 
     Raises:
         UsageError: a source, crop, size or limit that cannot work, or `out` exists.
-        CelebgenError: unusable annotations or archives, nothing left to write, a full disk.
+        CelebgenError: unusable annotations, metadata or archives, nothing left to write, a full disk.
     """
     start = time.monotonic()
     out = Path(out)
     sources = [Path(source) for source in sources]
-    crop = _check_arguments(sources, out, size, crop, already, workers, limit, force)
+    if landmarks is not None and not align:
+        raise UsageError("--landmarks is what --align works with; give both")
+    if align and already is not None:
+        raise UsageError("--already says that the images are cut, so they cannot be aligned; leave out one of the two")
+    if caption is not None and not caption.strip():
+        raise UsageError("the caption is empty; say what all the images show, or leave --caption out")
+    crop = already or crop or ("square" if annotations is None and not align else "face178")
+    _check_arguments(sources, out, size, crop, already, align, workers, limit, force)
 
-    files = notes.find_annotations(annotations)
-    if files.attributes is None:
-        raise CelebgenError(
-            f"{annotations} has no list_attr_celeba.txt or .csv; get CelebA's annotation files or name their folder "
-            "with --annotations"
-        )
-    attributes = notes.read_attributes(files.attributes)
-    partition = None if files.partition is None else notes.read_partition(files.partition)
-    identity = None if files.identity is None else notes.read_identity(files.identity)
-
-    found, items, rejected, repeats = _collect(sources, attributes, partition)
-    with_row = len(items)
-    if limit is not None and limit < len(items):
-        hashes = _hash(np.array([item.number for item in items], dtype=np.int64))
-        items = [items[row] for row in sorted(np.argsort(hashes, kind="stable")[:limit])]
-    if not items:
-        raise CelebgenError(f"none of the {found} images has a row in {files.attributes}; do they belong together?")
-    suffixes = {PurePosixPath(item.name).suffix.lower() for item in items}
+    chosen = plan(sources, annotations, crop, size, Alignment(align, landmarks), caption)
+    if limit is not None and limit < len(chosen):
+        hashes = mixed(np.array([item.number for item in chosen.items], dtype=np.int64))
+        chosen = chosen.take(np.sort(np.argsort(hashes, kind="stable")[:limit]))
+    suffixes = {PurePosixPath(item.name).suffix.lower() for item in chosen.items}
     _check_avif(suffixes)
-
-    ids = np.array([item.number for item in items], dtype=np.int64)
-    codes = hash_partition(ids) if partition is None else notes.look_up(partition, ids)
-    rows = np.searchsorted(attributes.ids, ids)
-    people = np.full(len(ids), -1, dtype=np.int64) if identity is None else notes.look_up(identity, ids)
+    for sentence in chosen.sentences:
+        announce(sentence)
+    needed = len(chosen) * size * size * 3
+    announce(f"{len(chosen):,} images of {size} px take {needed / 2**20:,.0f} MiB in {out}.")
 
     settings = Settings(sources, crop, already is not None, size)
-    counts: dict[str, int] = {}
-    with _building(out, len(items) * size * size * 3, force) as folder:
-        plan: list[Task] = []
+    with workplace(out, _key(chosen, settings), needed) as folder:
+        tasks: list[Task] = []
         for code, split in enumerate(notes.PARTITIONS):
-            chosen = [items[row] for row in np.flatnonzero(codes == code)]
-            if chosen:
-                (folder / split).mkdir()
-                plan += allocate(folder / split / "images.npy", chosen, size)
-        bad = fill(plan, settings, workers, progress)
+            members = [chosen.items[row] for row in np.flatnonzero(chosen.codes == code)]
+            if members:
+                (folder / split).mkdir(exist_ok=True)
+                tasks += allocate(folder / split / "images.npy", members, size)
+        bad = fill(tasks, settings, workers, progress, Journal(folder / JOURNAL))
 
+        counts = {}
         for code, split in enumerate(notes.PARTITIONS):
-            members = np.flatnonzero(codes == code)
-            good = np.array([items[row].number not in bad for row in members], dtype=bool)
-            kept = members[good]
-            counts[split] = len(kept)
-            if len(kept) == 0:
+            members_of = np.flatnonzero(chosen.codes == code)
+            good = np.array([chosen.items[row].number not in bad for row in members_of], dtype=bool)
+            counts[split] = int(good.sum())
+            if counts[split] == 0:
                 shutil.rmtree(folder / split, ignore_errors=True)
                 continue
-            if len(kept) < len(members):
+            if counts[split] < len(members_of):
                 compact(folder / split / "images.npy", good)
-            np.save(folder / split / "ids.npy", ids[kept])
-            np.save(folder / split / "attributes.npy", attributes.values[rows[kept]])
-            np.save(folder / split / "identity.npy", people[kept])
+            _write_rows(folder / split, chosen.take(members_of[good]))
         if not any(counts.values()):
             example = next(iter(bad.values()))
-            raise CelebgenError(f"none of the {len(items)} images could be used; of the first it was said: {example}")
+            raise CelebgenError(f"none of the {len(chosen)} images could be used; of the first it was said: {example}")
 
-        rejected += [(sources[item.source].name, item.name, bad[item.number]) for item in items if item.number in bad]
+        rejected = chosen.rejected + [
+            (sources[item.source].name, item.name, bad[item.number]) for item in chosen.items if item.number in bad
+        ]
         _write_rejected(folder / "rejected.csv", rejected)
         lossy = (already is not None and bool(suffixes - {".png"})) or bool(suffixes & RECODED_SUFFIXES)
-        box = crops.CROPS[crop]
-        splits = [split for split, count in counts.items() if count]
+        captions = sum(map(len, chosen.captions or []))
+        summary = _summary(chosen, settings, align, captions, lossy, limit)
+        files = [f"{split}/{file}" for split, count in counts.items() if count for file in _files(folder / split)]
         atomic_write_json(
             folder / "dataset.json",
             {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "size": size,
-                "crop": {"name": crop, "box": None if box is None else list(box)},
-                "already_cropped": already is not None,
-                "filter": crops.FILTER,
-                "lossy_source": lossy,
-                "source": _describe_sources(sources, items),
-                "annotations": {
-                    kind: {"file": path.name, "sha256": sha256_file(path)}
-                    for kind in ("attributes", "partition", "identity")
-                    if (path := getattr(files, kind)) is not None
-                },
-                "partition": "file" if partition is not None else "hash",
-                "limit": limit,
+                **summary,
                 "counts": counts,
-                "left_out": {"rejected": len(rejected), "repeats": repeats},
-                "sha256": {
-                    f"{split}/{array}.npy": _sync_and_hash(folder / split / f"{array}.npy")
-                    for split in splits
-                    for array in ARRAYS
-                },
+                "left_out": {"rejected": len(rejected), "repeats": chosen.repeats},
+                "sha256": {name: _sync_and_hash(folder / name) for name in files},
                 "tools": _tool_versions(),
             },
         )
     return PrepareReport(
         path=out,
         counts=counts,
-        found=found,
-        repeats=repeats,
+        found=chosen.found,
+        repeats=chosen.repeats,
         rejected=len(rejected),
         rejected_examples=[(f"{source}/{name}", reason) for source, name, reason in sorted(rejected)[:EXAMPLES]],
-        rows_without_image=len(attributes) - with_row,
+        rows_without_image=chosen.rows_without_image,
         seconds=time.monotonic() - start,
-        partition="file" if partition is not None else "hash",
+        partition=chosen.partition,
+        captions=captions,
         lossy_source=lossy,
     )
-
-
-def hash_partition(ids: np.ndarray) -> np.ndarray:
-    """The split of each image where no partition file says it: 1 (valid) for a tenth of the numbers, else 0 (train).
-
-    Args:
-        ids: int64 [N], image numbers. An image's split depends on its number alone.
-
-    Returns:
-        int64 [N] of 0 and 1.
-    """
-    return np.asarray(_hash(ids) % np.uint64(10) == 0, dtype=np.int64)
-
-
-def _hash(ids: np.ndarray) -> np.ndarray:
-    """SplitMix64 (Steele, Lea and Flood 2014) of each number; uint64 [N]."""
-    value: np.ndarray = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    value = value ^ (value >> np.uint64(31))
-    return value
 
 
 def _check_arguments(
@@ -230,11 +206,12 @@ def _check_arguments(
     size: int,
     crop: str,
     already: str | None,
+    align: bool,
     workers: int | None,
     limit: int | None,
     force: bool,
-) -> str:
-    """Refuse what cannot work before anything is read, and return the name of the crop that the result will have."""
+) -> None:
+    """Refuse what cannot work before anything is read."""
     if not sources:
         raise UsageError("there is nothing to prepare; name a folder of images or a zip archive")
     if not SIZES[0] <= size <= SIZES[1]:
@@ -248,7 +225,9 @@ def _check_arguments(
             raise UsageError(f"{out} exists already; choose another place or replace it with --force")
         if not (out / "dataset.json").is_file() or read_json(out / "dataset.json").get("format") != FORMAT:
             raise UsageError(f"{out} exists and is not a prepared dataset, so --force does not replace it")
-    return crops.check_crop(crop if already is None else already)
+    crops.check_crop(crop)
+    if align and crop == "square":
+        raise UsageError("an aligned face has a box of its own to be cut by; choose --crop face178, for example")
 
 
 def _check_avif(suffixes: set[str]) -> None:
@@ -258,62 +237,68 @@ def _check_avif(suffixes: set[str]) -> None:
         raise CelebgenError("the images are AVIF, which this Pillow cannot read; install Pillow 11.3 or newer")
 
 
-def _collect(
-    sources: list[Path], attributes: notes.Attributes, partition: notes.Numbers | None
-) -> tuple[int, list[Item], list[tuple[str, str, str]], int]:
-    """List all sources: images found, the items to prepare by ascending number, the rejected ones, and the repeats."""
-    found = repeats = 0
-    taken: dict[int, Item] = {}
-    rejected: list[tuple[str, str, str]] = []
-    for index, source in enumerate(sources):
-        for name in list_images(source):
-            found += 1
-            number = notes.image_number(name)
-            if number is None:
-                rejected.append((source.name, name, "the name is not a number, so no annotation belongs to it"))
-            elif number in taken:
-                repeats += 1
-            else:
-                taken[number] = Item(number, index, name)
-    items = [taken[number] for number in sorted(taken)]
-    numbers = np.array([item.number for item in items], dtype=np.int64)
-    known = np.isin(numbers, attributes.ids)
-    placed = np.ones(len(items), dtype=bool) if partition is None else np.isin(numbers, partition.ids)
-    for row in np.flatnonzero(~(known & placed)):
-        missing = "attribute" if not known[row] else "partition"
-        rejected.append((sources[items[row].source].name, items[row].name, f"no row in the {missing} file"))
-    return found, [items[row] for row in np.flatnonzero(known & placed)], rejected, repeats
+def _key(chosen: Plan, settings: Settings) -> str:
+    """SHA-256 over all that the pixels and their order depend on: what an unfinished run must have in common."""
+    digest = hashlib.sha256(json.dumps([_tool_versions(), settings.crop, settings.already, settings.size]).encode())
+    for source in settings.sources:
+        digest.update(repr((os.path.abspath(source), _stamp(source) if source.is_file() else None)).encode())
+    for item in chosen.items:
+        source = settings.sources[item.source]
+        digest.update(repr((item, None if source.is_file() else _stamp(source / item.name))).encode())
+    digest.update(chosen.codes.tobytes())
+    return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def _building(out: Path, needed: int, force: bool) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place when the block ends well and is removed otherwise."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(out.parent).free
-        if free < needed * 1.02 + 2**20:
-            raise CelebgenError(
-                f"{out} needs {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free there; make room or choose "
-                "another place"
-            )
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-        umask = os.umask(0)
-        os.umask(umask)
-        folder.chmod(0o777 & ~umask)  # mkdtemp makes folders that only their owner may enter
-        try:
-            yield folder
-            if out.exists():  # an empty folder, or with --force a dataset
-                aside = folder.with_suffix(".old")
-                os.replace(out, aside)
-                os.replace(folder, out)
-                shutil.rmtree(aside, ignore_errors=True)
-            else:
-                os.replace(folder, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        raise CelebgenError(f"cannot write {out}: {what}; nothing was left there") from error
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file: another one under the same name is noticed."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns
+    return None
+
+
+def _write_rows(folder: Path, rows: Plan) -> None:
+    """Everything but the pixels of a split."""
+    np.save(folder / "ids.npy", np.array([item.number for item in rows.items], dtype=np.int64))
+    np.save(folder / "attributes.npy", rows.attributes)
+    np.save(folder / "identity.npy", rows.identity)
+    for file in OPTIONAL_FILES:  # an earlier run may have got this far
+        (folder / file).unlink(missing_ok=True)
+    if rows.landmarks is not None and np.isfinite(rows.landmarks).any():
+        np.save(folder / "landmarks.npy", rows.landmarks)
+    if rows.captions is not None and any(rows.captions):
+        write_texts(folder, "captions", rows.captions)
+    if rows.names is not None:
+        write_texts(folder, "names", [[name] for name in rows.names], one_each=True)
+
+
+def _files(folder: Path) -> list[str]:
+    return [f"{array}.npy" for array in ARRAYS] + [file for file in OPTIONAL_FILES if (folder / file).exists()]
+
+
+def _summary(
+    chosen: Plan, settings: Settings, align: bool, captions: int, lossy: bool, limit: int | None
+) -> dict[str, Any]:
+    """What dataset.json says of the sources and of how the images were made."""
+    box = crops.CROPS[settings.crop]
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "size": settings.size,
+        "crop": {"name": settings.crop, "box": None if box is None else list(box)},
+        "already_cropped": settings.already,
+        "aligned": align,
+        "filter": crops.FILTER,
+        "lossy_source": lossy,
+        "source": _describe_sources(settings.sources, chosen.items),
+        "annotations": {
+            kind: {"file": path.name, "sha256": sha256_file(path)} for kind, path in chosen.annotations.items()
+        },
+        "attributes": bool(chosen.attributes.any()),
+        "captions": captions,
+        "partition": chosen.partition,
+        "limit": limit,
+    }
 
 
 def _sync_and_hash(path: Path) -> str:

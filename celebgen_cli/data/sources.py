@@ -28,32 +28,48 @@ MAX_PIXELS = 50_000_000
 """The largest image, width times height, that is decoded."""
 
 
+_ROTATED = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
+# where an orientation can be; asking for it takes longer than decoding a small face without any
+
+
 class BadImage(Exception):
     """One image cannot be used; the message is the reason, for the list of rejected files."""
 
 
-def list_images(source: Path) -> list[str]:
-    """Names of the images in a folder (any depth) or in a zip, with forward slashes, sorted.
+def list_files(source: Path) -> list[str]:
+    """Names of all files in a folder (any depth) or in a zip, with forward slashes, sorted.
 
     Hidden files and the shadow files that macOS adds to archives (`__MACOSX`, `._name`) are left out.
 
     Raises:
         UsageError: the source does not exist, or is neither a folder nor a zip archive.
-        CelebgenError: the archive is damaged, or the source has no image.
+        CelebgenError: the archive is damaged.
     """
     source = Path(source)
     if source.is_dir():
-        names = sorted(_walk(source))
-    elif source.is_file():
+        return sorted(_walk(source))
+    if source.is_file():
         with open_archive(source) as archive:
             names = sorted({info.filename for info in archive.infolist() if not info.is_dir()})
-        names = [name for name in names if not _hidden(name)]
-    else:
-        raise UsageError(f"the source {source} does not exist; name a folder of images or a zip archive")
-    names = [name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
-    if not names:
+        return [name for name in names if not _hidden(name)]
+    raise UsageError(f"the source {source} does not exist; name a folder of images or a zip archive")
+
+
+def only_images(names: list[str], source: Path) -> list[str]:
+    """Those of a source's files that are images, by their endings.
+
+    Raises:
+        CelebgenError: none is.
+    """
+    images = [name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
+    if not images:
         raise CelebgenError(f"{source} has no image in it ({', '.join(sorted(SUFFIXES))}); name another source")
-    return names
+    return images
+
+
+def list_images(source: Path) -> list[str]:
+    """Names of the images in a folder or zip: `list_files` and `only_images` together."""
+    return only_images(list_files(source), source)
 
 
 def open_archive(source: Path, called: str | None = None) -> zipfile.ZipFile:
@@ -140,7 +156,7 @@ class SourceReader:
 def decode_rgb(data: bytes) -> Image.Image:
     """Decode JPEG, PNG, WebP or AVIF to an upright RGB image.
 
-    The EXIF rotation is applied, grayscale and CMYK are converted, transparency is laid on white.
+    The EXIF rotation is applied, grayscale and CMYK are converted, 16 bits become 8, transparency is laid on white.
 
     Raises:
         BadImage: not an image, truncated, damaged, or of more than `MAX_PIXELS` pixels.
@@ -155,10 +171,14 @@ def decode_rgb(data: bytes) -> Image.Image:
                 raise BadImage(f"the image has {file.width}x{file.height} pixels, more than {MAX_PIXELS}")
             file.load()
             image: Image.Image = file
-            if image.getexif().get(0x0112, 1) != 1:
+            if not _ROTATED.isdisjoint(image.info) and image.getexif().get(0x0112, 1) != 1:
                 image = ImageOps.exif_transpose(image)
             if image.mode == "RGB":
                 return image
+            if image.mode.startswith("I"):  # 16 bits of gray: PIL would cut them off at 255
+                import numpy as np
+
+                return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 image = image.convert("RGBA")
                 white = Image.new("RGBA", image.size, "white")

@@ -27,7 +27,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_download_then_prepare(archive: Path, tmp_path: Path) -> None:
-    done = celebgen("download", "--source", archive, "-o", "celeba", cwd=tmp_path)
+    done = celebgen("download", "--source", archive, "-o", "celeba", "--accept-terms", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "celeba\n"), done.stderr
     assert done.stderr.count("non-commercial") == 1
 
@@ -53,16 +53,17 @@ def test_quiet_says_nothing_but_the_result(archive: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (("download", "-o", "out"), 2, "--source FILE|URL"),
+        (("download", "-o", "out"), 2, "add --accept-terms"),
         (("download", "--source", "nowhere.zip", "-o", "out"), 2, "nowhere.zip does not exist"),
         (("prepare", "nowhere.zip", "-o", "out"), 2, "nowhere.zip does not exist"),
-        (("prepare", ".", "-o", "out"), 1, "has no list_attr_celeba"),
+        (("prepare", ".", "-o", "out"), 1, "there is no list_attr_celeba"),
         (("prepare", ".", "-o", "out", "--crop", "ddim", "--already", "ddim"), 2, "give one of them"),
         (("prepare", ".", "-o", "out", "--crop", "ddin"), 2, "no crop named 'ddin'"),
         (("prepare", ".", "-o", "out", "--size", "1000"), 2, "not between 32 and 256"),
     ],
 )
 def test_errors_are_one_sentence(tmp_path: Path, arguments: tuple[str, ...], code: int, sentence: str) -> None:
+    (tmp_path / "000001.jpg").write_bytes(b"not an image")
     done = celebgen(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert sentence in done.stderr and "Traceback" not in done.stderr

@@ -21,6 +21,7 @@ def test_boxes_are_those_that_published_figures_use() -> None:
         "ddim": (25, 57, 153, 185),
         "center140": (19, 39, 159, 179),
         "center148": (15, 40, 163, 188),
+        "square": (0, 20, 178, 198),
         "none": None,
     }
 

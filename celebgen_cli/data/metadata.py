@@ -1,0 +1,158 @@
+"""What people say of their own pictures: captions (and landmarks) from metadata files, or a text beside each picture.
+
+metadata.jsonl    one object a line: {"file_name": "anna.jpg", "text": "a smiling woman"}; text may be a list
+metadata.csv      columns file_name and text; several rows of one file are several captions
+anna.txt          beside anna.jpg: one caption a line
+
+The first two are the layout of Hugging Face's image folders. `file_name` is relative to the metadata file's own folder.
+Landmarks are optional: `landmarks` in JSON, [[x, y], ...] of the five points, or CelebA's ten columns in CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, NoReturn
+
+import numpy as np
+
+from celebgen_cli.data.annotations import POINTS
+from celebgen_cli.errors import CelebgenError
+
+FILES = ("metadata.jsonl", "metadata.csv")
+MAX_CAPTION = 10_000  # characters; a text encoder reads the first few dozen words
+TEXT_COLUMNS = ("text", "caption")
+_COORDINATES = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
+
+
+@dataclass
+class Metadata:
+    """What was found for a source's images, by their names in the source.
+
+    Attributes:
+        captions: the captions of each image that has any.
+        landmarks: float64 [5, 2] of each image that has them, in pixels of the upright image.
+        files: the metadata files and texts that were read.
+        unmatched: names in metadata files that no image of the source has.
+    """
+
+    captions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    landmarks: dict[str, np.ndarray] = field(default_factory=dict)
+    files: int = 0
+    unmatched: int = 0
+
+
+def read_metadata(source: str, names: list[str], images: list[str], read: Callable[[str], bytes]) -> Metadata:
+    """Read all metadata files of a source, and the texts beside its images.
+
+    Args:
+        source: what errors call the source.
+        names: all files of the source, with forward slashes.
+        images: those of them that are images.
+        read: the content of a file by its name.
+
+    Raises:
+        CelebgenError: a file that is not what its name says; the sentence names the file and the line.
+    """
+    found, known, texts = Metadata(), frozenset(images), frozenset(n for n in names if n.lower().endswith(".txt"))
+    captions: dict[str, list[str]] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        if path.name not in FILES:
+            continue
+        called = f"{source}/{name}"
+        rows = (_json_rows if path.suffix == ".jsonl" else _csv_rows)(called, _decoded(called, read(name)))
+        found.files += 1
+        for line, file_name, said, points in rows:
+            image = posixpath.normpath(posixpath.join(str(path.parent), file_name.replace("\\", "/")))
+            if image not in known:  # so a name with `..` in it leads nowhere
+                found.unmatched += 1
+                continue
+            captions.setdefault(image, []).extend(_cleaned(called, line, said))
+            if points is not None:
+                found.landmarks[image] = points
+    for image in images:
+        beside = str(PurePosixPath(image).with_suffix(".txt"))
+        if beside in texts:
+            called = f"{source}/{beside}"
+            lines = _decoded(called, read(beside)).splitlines()
+            captions.setdefault(image, []).extend(_cleaned(called, 1, lines))
+            found.files += 1
+    found.captions = {image: tuple(dict.fromkeys(said)) for image, said in captions.items() if said}
+    return found
+
+
+_Row = tuple[int, str, list[str], np.ndarray | None]
+
+
+def _json_rows(called: str, text: str) -> Iterator[_Row]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            _fail(called, number, f"this is not JSON ({error})")
+        if not isinstance(value, dict) or not isinstance(value.get("file_name"), str):
+            _fail(called, number, 'a line must be an object with "file_name" and "text"')
+        said: Any = next((value[key] for key in TEXT_COLUMNS if key in value), [])
+        said = [said] if isinstance(said, str) else said
+        if not isinstance(said, list) or not all(isinstance(caption, str) for caption in said):
+            _fail(called, number, '"text" must be a caption or a list of captions')
+        points = None if value.get("landmarks") is None else _points(called, number, value["landmarks"])
+        yield number, value["file_name"], said, points
+
+
+def _csv_rows(called: str, text: str) -> Iterator[_Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in reader.fieldnames or []]
+        reader.fieldnames = header
+        if "file_name" not in header:
+            _fail(called, 1, "there is no column file_name")
+        column = next((name for name in TEXT_COLUMNS if name in header), None)
+        located = set(_COORDINATES) <= set(header)
+        if column is None and not located:
+            _fail(called, 1, "there is no column text")
+        for row in reader:
+            if None in row or None in row.values():
+                _fail(called, reader.line_num, f"a row has other columns than the header's {len(header)}")
+            said = row[column] if column else ""
+            points = _points(called, reader.line_num, [row[name] for name in _COORDINATES]) if located else None
+            yield reader.line_num, row["file_name"].strip(), [said] if said.strip() else [], points
+    except csv.Error as error:
+        _fail(called, reader.line_num, f"this cannot be read as CSV ({error})")
+
+
+def _points(called: str, line: int, value: Any) -> np.ndarray:
+    """The five points, from [[x, y], ...] or ten numbers."""
+    try:
+        points = np.asarray(value, dtype=np.float64).reshape(len(POINTS), 2)
+    except (TypeError, ValueError, OverflowError):
+        _fail(called, line, "landmarks must be five points, ten numbers in all")
+    if not np.isfinite(points).all():
+        _fail(called, line, "a landmark is not a finite number")
+    return points
+
+
+def _cleaned(called: str, line: int, said: list[str]) -> list[str]:
+    captions = [" ".join(caption.split()) for caption in said]
+    if any(len(caption) > MAX_CAPTION for caption in captions):
+        _fail(called, line, f"a caption has more than {MAX_CAPTION:,} characters; is this file what its name says?")
+    return [caption for caption in captions if caption]
+
+
+def _decoded(called: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CelebgenError(f"{called} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def _fail(called: str, line: int, what: str) -> NoReturn:
+    raise CelebgenError(f"{called}, line {line}: {what}")

@@ -1,0 +1,300 @@
+"""Which image goes to which row of which split, and what is known of it: decided before any pixel is read.
+
+Two kinds of sources: CelebA, whose images are matched with annotations by number, and people's own pictures, which have
+names and may have captions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from celebgen_cli.data import annotations as notes
+from celebgen_cli.data.alignment import similarity, transform_points
+from celebgen_cli.data.attributes import ATTRIBUTES
+from celebgen_cli.data.metadata import Metadata, read_metadata
+from celebgen_cli.data.pixels import Item
+from celebgen_cli.data.sources import BadImage, SourceReader, list_files, only_images
+from celebgen_cli.errors import CelebgenError, UsageError
+
+
+@dataclass
+class Plan:
+    """N images in the order of their rows, splits mixed.
+
+    Attributes:
+        items: the images; `number` is what `ids` will hold.
+        codes: int64 [N], 0 train, 1 valid, 2 test.
+        attributes: int8 [N, 40], 0 where unknown.
+        identity: int64 [N], -1 where unknown.
+        landmarks: float32 [N, 5, 2] in the prepared image, NaN where unknown; None if none is known.
+        captions: captions of each image; None if there is none at all.
+        names: the name of each image; None where numbers say it.
+        found: image files in all sources. repeats: files whose number had been met before.
+        rejected: (source, name, reason) of images left out so far.
+        rows_without_image: rows of the attribute file that no image belongs to.
+        partition: "file" or "hash".
+        annotations: the annotation files that were read, by kind.
+        sentences: what a user should know: assumptions, and differences between files.
+    """
+
+    items: list[Item]
+    codes: np.ndarray
+    attributes: np.ndarray
+    identity: np.ndarray
+    landmarks: np.ndarray | None = None
+    captions: list[tuple[str, ...]] | None = None
+    names: list[str] | None = None
+    found: int = 0
+    repeats: int = 0
+    rejected: list[tuple[str, str, str]] = field(default_factory=list)
+    rows_without_image: int = 0
+    partition: str = "file"
+    annotations: dict[str, Path] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def take(self, rows: np.ndarray) -> Plan:
+        """The plan with these rows only."""
+
+        def some(values: list | None) -> list | None:
+            return None if values is None else [values[row] for row in rows]
+
+        return replace(
+            self, items=[self.items[row] for row in rows], codes=self.codes[rows], attributes=self.attributes[rows],
+            identity=self.identity[rows], landmarks=None if self.landmarks is None else self.landmarks[rows],
+            captions=some(self.captions), names=some(self.names),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Whether images are aligned by landmarks, and the file that has them (else the metadata beside the images)."""
+
+    wanted: bool = False
+    landmarks: Path | None = None
+
+
+def plan(
+    sources: Sequence[Path], annotations: Path | None, crop: str, size: int, alignment: Alignment, caption: str | None
+) -> Plan:
+    """Plan CelebA's images where there are annotations, else people's own pictures.
+
+    Args:
+        sources: folders and zip archives.
+        annotations: folder with `list_attr_celeba`; None for own pictures.
+        crop, size: as the images will be.
+        alignment: whether and by which landmarks.
+        caption: a caption for every image that has none.
+
+    Raises:
+        UsageError: a source that cannot be one, or an alignment without landmarks.
+        CelebgenError: unusable annotations, metadata or archives, or no image to use.
+    """
+    listed = [_list(source) for source in sources]
+    chosen = _own(sources, listed) if annotations is None else _celeba(sources, listed, annotations, crop, size)
+    if annotations is None and caption is None and chosen.captions is None and not alignment.wanted:
+        _not_celeba(chosen, sources[0])
+    if alignment.wanted:
+        chosen = _aligned(chosen, sources, listed, alignment, crop, size)
+    if caption is not None:
+        said = chosen.captions or [()] * len(chosen)
+        chosen.captions = [captions or (caption,) for captions in said]
+    if annotations is None and chosen.captions is None:
+        chosen.sentences.append(
+            "No caption was found (metadata.jsonl, metadata.csv or a .txt beside each image): these images teach only "
+            "what a face looks like without words; --caption TEXT says the same of all."
+        )
+    return chosen
+
+
+@dataclass
+class _Listed:
+    images: list[str]
+    metadata: Metadata
+
+
+def _list(source: Path) -> _Listed:
+    names = list_files(source)
+    images = only_images(names, source)
+    with SourceReader([source]) as reader:
+
+        def read(name: str) -> bytes:
+            try:
+                return reader.read(0, name)
+            except BadImage as error:
+                raise CelebgenError(f"{source.name}/{name}: {error}") from error
+
+        return _Listed(images, read_metadata(source.name, names, images, read))
+
+
+def _celeba(sources: Sequence[Path], listed: list[_Listed], folder: Path, crop: str, size: int) -> Plan:
+    files = notes.find_annotations(folder)
+    if files.attributes is None:
+        raise CelebgenError(
+            f"{folder} has no list_attr_celeba.txt or .csv; get CelebA's annotation files or name their folder "
+            "with --annotations"
+        )
+    tables = notes.read_all(files)
+    attributes, partition, identity = tables.attributes, tables.partition, tables.identity
+    assert attributes is not None
+    found = repeats = 0
+    taken: dict[int, Item] = {}
+    rejected: list[tuple[str, str, str]] = []
+    for index, (source, files_of) in enumerate(zip(sources, listed, strict=True)):
+        for name in files_of.images:
+            found += 1
+            number = notes.image_number(name)
+            if number is None:
+                rejected.append((source.name, name, "the name is not a number, so no annotation belongs to it"))
+            elif number in taken:
+                repeats += 1
+            else:
+                taken[number] = Item(number, index, name)
+    items = [taken[number] for number in sorted(taken)]
+    numbers = np.array([item.number for item in items], dtype=np.int64)
+    known = np.isin(numbers, attributes.ids)
+    placed = np.ones(len(items), dtype=bool) if partition is None else np.isin(numbers, partition.ids)
+    for row in np.flatnonzero(~(known & placed)):
+        missing = "attribute" if not known[row] else "partition"
+        rejected.append((sources[items[row].source].name, items[row].name, f"no row in the {missing} file"))
+    items = [items[row] for row in np.flatnonzero(known & placed)]
+    if not items:
+        raise CelebgenError(f"none of the {found} images has a row in {files.attributes}; do they belong together?")
+    ids = np.array([item.number for item in items], dtype=np.int64)
+    landmarks = None
+    if tables.landmarks is not None:
+        places = np.searchsorted(tables.landmarks.ids, ids).clip(max=len(tables.landmarks) - 1)
+        have = tables.landmarks.ids[places] == ids
+        points = np.where(have[:, None, None], tables.landmarks.values[places], np.nan)
+        landmarks = transform_points(points + 0.5, crop, size, aligned=True).astype(np.float32)
+    sentences = [f"{sentence}." for sentence in notes.cross_check(files, tables)]
+    if partition is None:
+        sentences.append(
+            "There is no partition file: a hash of the number put nine tenths in train and one tenth in valid."
+        )
+    return Plan(
+        items=items,
+        codes=hash_partition(ids) if partition is None else notes.look_up(partition, ids),
+        attributes=attributes.values[np.searchsorted(attributes.ids, ids)],
+        identity=np.full(len(ids), -1, dtype=np.int64) if identity is None else notes.look_up(identity, ids),
+        landmarks=landmarks,
+        captions=_captions(items, listed),
+        found=found,
+        repeats=repeats,
+        rejected=rejected,
+        rows_without_image=len(attributes) - len(items),
+        partition="file" if partition is not None else "hash",
+        annotations={kind: path for kind in notes.NAMES if (path := getattr(files, kind)) is not None},
+        sentences=sentences,
+    )
+
+
+def _own(sources: Sequence[Path], listed: list[_Listed]) -> Plan:
+    """People's own pictures: a row for each file, known by its name; the split is a hash of the name."""
+    several = len(sources) > 1
+    items: list[Item] = []
+    names: list[str] = []
+    for index, (source, files_of) in enumerate(zip(sources, listed, strict=True)):
+        for name in files_of.images:
+            items.append(Item(len(items), index, name))
+            names.append(f"{source.name}/{name}" if several else name)
+    digests = [hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:7] for name in names]
+    codes = hash_partition(np.array([int.from_bytes(digest) for digest in digests], dtype=np.int64))
+    if (codes == 1).all():
+        codes[:] = 0  # one or two pictures: something must be left to train on
+    sentences = [
+        f"There is no list_attr_celeba, so these are taken for pictures of your own: {len(items):,} images, nothing "
+        "known but their names and captions; a hash of the name put nine tenths in train and one tenth in valid."
+    ]
+    unmatched = sum(files_of.metadata.unmatched for files_of in listed)
+    if unmatched:
+        sentences.append(f"{unmatched:,} rows of metadata name a file that is not there.")
+    return Plan(
+        items=items,
+        codes=codes,
+        attributes=np.zeros((len(items), len(ATTRIBUTES)), dtype=np.int8),
+        identity=np.full(len(items), -1, dtype=np.int64),
+        captions=_captions(items, listed),
+        names=names,
+        found=len(items),
+        partition="hash",
+        sentences=sentences,
+    )
+
+
+def _not_celeba(chosen: Plan, source: Path) -> None:
+    """Refuse numbered images without annotations and captions: CelebA, most likely, whose files are elsewhere."""
+    if all(notes.image_number(item.name) is not None for item in chosen.items):
+        raise CelebgenError(
+            f"there is no list_attr_celeba.txt or .csv in or beside {source}, and its numbered images have no captions "
+            "either; name the folder of CelebA's annotation files with --annotations, or give --caption TEXT"
+        )
+
+
+def _captions(items: list[Item], listed: list[_Listed]) -> list[tuple[str, ...]] | None:
+    said = [listed[item.source].metadata.captions.get(item.name, ()) for item in items]
+    return said if any(said) else None
+
+
+def _aligned(
+    chosen: Plan, sources: Sequence[Path], listed: list[_Listed], alignment: Alignment, crop: str, size: int
+) -> Plan:
+    """The images that have landmarks, with those; the others are rejected."""
+    named = {} if alignment.landmarks is None else notes.read_named_landmarks(alignment.landmarks)
+    if not named and not any(files_of.metadata.landmarks for files_of in listed):
+        raise UsageError(
+            "--align needs landmarks: give a file in the layout of list_landmarks_align_celeba with --landmarks, or "
+            "put them into metadata.jsonl or metadata.csv"
+        )
+    rows, points = [], []
+    for row, item in enumerate(chosen.items):
+        found = listed[item.source].metadata.landmarks.get(item.name)
+        if found is None:
+            found = named.get(notes.image_stem(PurePosixPath(item.name).name))
+        try:
+            if found is None:
+                raise CelebgenError("there are no landmarks to align it by")
+            similarity(found + 0.5)
+        except CelebgenError as error:
+            chosen.rejected.append((sources[item.source].name, item.name, str(error)))
+            continue
+        rows.append(row)
+        points.append(found + 0.5)
+    if not rows:
+        raise CelebgenError(f"none of the {len(chosen)} images has usable landmarks: {chosen.rejected[-1][2]}")
+    chosen = chosen.take(np.array(rows, dtype=np.int64))
+    chosen.items = [item._replace(points=tuple(p.ravel())) for item, p in zip(chosen.items, points, strict=True)]
+    chosen.landmarks = np.stack([transform_points(p, crop, size) for p in points]).astype(np.float32)
+    return chosen
+
+
+def hash_partition(ids: np.ndarray) -> np.ndarray:
+    """The split of each image where no partition file says it: 1 (valid) for a tenth of the numbers, else 0 (train).
+
+    Args:
+        ids: int64 [N], image numbers. An image's split depends on its number alone.
+
+    Returns:
+        int64 [N] of 0 and 1.
+    """
+    return np.asarray(mixed(ids) % np.uint64(10) == 0, dtype=np.int64)
+
+
+def mixed(ids: np.ndarray) -> np.ndarray:
+    """SplitMix64 (Steele, Lea and Flood 2014) of each number; uint64 [N]."""
+    value: np.ndarray = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    value = value ^ (value >> np.uint64(31))
+    return value
+
+
+Announce = Callable[[str], None]
+"""Gets a sentence for the user."""

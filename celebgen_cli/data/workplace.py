@@ -1,0 +1,117 @@
+"""The folder in which something large is made: it takes its final name when whole, and a killed run finds it again.
+
+Beside NAME there are, while work goes on, `.NAME.partial/` with what is done and `.NAME.lock`, which only one process
+holds. A later run with the same key goes on from there; one with another key begins anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.files import atomic_write_json, read_json
+
+KEY = "key.json"
+JOURNAL = "done.jsonl"
+
+
+class Journal:
+    """Lines of JSON that say what is done, each whole or ignored; later lines are appended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> list[dict[str, object]]:
+        """The whole lines; one that a kill cut off is dropped, from the file too."""
+        if not self.path.exists():
+            return []
+        data = self.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.truncate(self.path, len(whole))
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def add(self, value: dict[str, object]) -> None:
+        """Append one line."""
+        with self.path.open("ab") as file:
+            file.write(json.dumps(value).encode("utf-8") + b"\n")
+
+
+@contextlib.contextmanager
+def workplace(out: Path, key: str, needed: int) -> Iterator[Path]:
+    """Yield the folder `.NAME.partial` beside `out`, which takes the place of `out` when the block ends well.
+
+    What a killed or interrupted run with the same key left there is kept. After an error the folder is removed, after
+    Ctrl-C it stays.
+
+    Args:
+        out: the folder to make; a folder there is replaced at the end.
+        key: what the content depends on.
+        needed: bytes that the content will take.
+
+    Raises:
+        UsageError: another process is making `out`.
+        CelebgenError: too little room, or `out` cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    out = Path(os.path.abspath(out))
+    folder, lock = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.lock"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=0):
+            try:
+                if not _same(folder, key):
+                    shutil.rmtree(folder, ignore_errors=True)
+                _check_room(out, needed - _size(folder))
+                folder.mkdir(exist_ok=True)
+                atomic_write_json(folder / KEY, {"key": key})
+                yield folder
+                (folder / KEY).unlink()
+                (folder / JOURNAL).unlink(missing_ok=True)
+                if out.exists():  # an empty folder, or one that is to be replaced
+                    aside = out.parent / f".{out.name}.old"
+                    shutil.rmtree(aside, ignore_errors=True)
+                    os.replace(out, aside)
+                    os.replace(folder, out)
+                    shutil.rmtree(aside, ignore_errors=True)
+                else:
+                    os.replace(folder, out)
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            finally:
+                lock.unlink(missing_ok=True)
+    except Timeout as error:
+        raise UsageError(f"another process is writing {out}; wait for it, or choose another place") from error
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        raise CelebgenError(f"cannot write {out}: {what}; nothing was left there") from error
+
+
+def _same(folder: Path, key: str) -> bool:
+    try:
+        return folder.is_dir() and read_json(folder / KEY) == {"key": key}
+    except CelebgenError:
+        return False
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+
+
+def _check_room(out: Path, needed: int) -> None:
+    free = shutil.disk_usage(out.parent).free
+    if free < needed * 1.02 + 2**20:
+        raise CelebgenError(
+            f"{out} needs {needed / 2**20:.0f} MiB and {free / 2**20:.0f} MiB are free there; make room or choose "
+            "another place"
+        )
