@@ -54,6 +54,16 @@ Valid = Annotated[
     Path | None,
     typer.Option(help="Prepared dataset whose valid split is held out; default: DATASET's own, else every 50th image."),
 ]
+Captions = Annotated[
+    str | None,
+    typer.Option(
+        help="grammar: made from attributes; files: the pictures' own; both. Default: grammar where attributes are "
+        "known, else files. A picture without the one takes the other."
+    ),
+]
+FilesShare = Annotated[
+    float | None, typer.Option(help="With --captions both: share of captions from files; default 0.5.")
+]
 RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder.")]
 
 

@@ -19,6 +19,8 @@ def train_clip(
     contrast: Annotated[
         str | None, typer.Option(help="sigmoid (default; many positives), or softmax: plain ClipLoss, the baseline.")
     ] = None,
+    captions: common.Captions = None,
+    files_share: common.FilesShare = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
@@ -37,8 +39,8 @@ def train_clip(
 
     with common.training_progress("train-clip", quiet) as report:
         figures = recipes.train_clip(
-            dataset, output, preset=preset, contrast=contrast, valid=valid, init_from=init_from, resume=resume,
-            device=device, report=report, warn=common.say,
+            dataset, output, preset=preset, contrast=contrast, captions=captions, files_share=files_share,
+            valid=valid, init_from=init_from, resume=resume, device=device, report=report, warn=common.say,
             overrides={
                 "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
                 "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,

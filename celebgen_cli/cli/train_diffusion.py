@@ -21,6 +21,8 @@ def train_diffusion(
     batch_size: common.BatchSize = None,
     learning_rate: common.LearningRate = None,
     ema_half_life: common.EmaHalfLife = None,
+    captions: common.Captions = None,
+    files_share: common.FilesShare = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
@@ -39,8 +41,8 @@ def train_diffusion(
 
     with common.progress("encode latents", quiet=quiet) as encoded:
         run = recipes.prepare_diffusion(
-            dataset, output, vae=vae, init=init, preset=preset, valid=valid, init_from=init_from, resume=resume,
-            device=device, warn=common.say, progress=encoded,
+            dataset, output, vae=vae, init=init, captions=captions, files_share=files_share, preset=preset, valid=valid,
+            init_from=init_from, resume=resume, device=device, warn=common.say, progress=encoded,
             overrides={
                 "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
                 "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,

@@ -57,6 +57,8 @@ def train_vae(
     drawn: Annotated[
         int | None, typer.Option(min=1, help="Latents that --denoiser draws; default: what suits the preset.")
     ] = None,
+    captions: common.Captions = None,
+    files_share: common.FilesShare = None,
     valid: common.Valid = None,
     init_from: common.InitFrom = None,
     resume: common.Resume = False,
@@ -85,8 +87,8 @@ def train_vae(
         recipes.train_vae(
             dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
             beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser,
-            drawn=drawn, progress=drawing, valid=valid, init_from=init_from, resume=resume, device=device,
-            report=report, warn=common.say, overrides=overrides,
+            drawn=drawn, captions=captions, files_share=files_share, progress=drawing, valid=valid,
+            init_from=init_from, resume=resume, device=device, report=report, warn=common.say, overrides=overrides,
         )  # fmt: skip
     with common.progress("encode latents", quiet=quiet) as encoded:
         fit = recipes.prepare_prior(

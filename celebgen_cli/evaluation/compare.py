@@ -269,11 +269,11 @@ def _estimate(num: int, real_todo: int, listener: Listener) -> Timing:
 
 
 def _model_images(word: str | None, reference: Statistics | ImageSource, options: Options) -> ModelImages:
-    rows = reference.attributes
+    rows = reference.attributes if isinstance(reference, Statistics) else reference.captions
     if rows is None or not len(rows):
         rows = shipped_reference().attributes  # any faces to ask for, where the reference says nothing of its own
     if rows is None:
-        raise UsageError("the reference has no attributes to make captions from: name a prepared dataset")
+        raise UsageError("the reference has nothing to make captions from: name a prepared dataset")
     count = options.num or (reference.n if isinstance(reference, Statistics) else len(reference))
     return ModelImages(
         load_pipeline(word, options.device),

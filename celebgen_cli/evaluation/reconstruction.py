@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from celebgen_cli.data.captions import CaptionSource
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation.features import FeatureExtractor
 from celebgen_cli.evaluation.fid import Progress, frechet_distance, statistics_of
@@ -83,6 +84,7 @@ class Reconstructed:
         self.filter = self.source.filter
         self.lossy = False
         self.attributes: np.ndarray | None = None
+        self.captions: CaptionSource | None = None
         self.errors: list[np.ndarray] = []
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from celebgen_cli.data.captions import CaptionSource
 from celebgen_cli.data.sources import BadImage, SourceReader, decode_rgb, list_images
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_path, atomic_write_bytes
@@ -35,6 +36,7 @@ class ImageSource(Protocol):
         filter: name of the resize filter, None where it is not known.
         lossy: whether the images went through a lossy format after they were cropped.
         attributes: int8 [N, 40] in -1 / 1, or None.
+        captions: what captions of the images can be made of, or None.
     """
 
     label: str
@@ -44,6 +46,7 @@ class ImageSource(Protocol):
     filter: str | None
     lossy: bool
     attributes: np.ndarray | None
+    captions: CaptionSource | None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -95,7 +98,7 @@ class TextToImage(NamedModel, Protocol):
 
 @dataclass
 class SplitImages:
-    """A split of a prepared dataset."""
+    """A split of a prepared dataset. Its `attributes` are None unless they are known of every image."""
 
     split: Split
     label: str
@@ -106,7 +109,9 @@ class SplitImages:
     def __post_init__(self) -> None:
         self.size: int | None = self.split.size
         self.crop: str | None = self.split.crop
-        self.attributes: np.ndarray | None = self.split.attributes
+        captions = CaptionSource(self.split.attributes, self.split.captions)
+        self.attributes: np.ndarray | None = self.split.attributes if captions.known.all() else None
+        self.captions: CaptionSource | None = captions if captions.speaks else None
 
     def __len__(self) -> int:
         return len(self.split)
@@ -135,6 +140,7 @@ class ImageFiles:
     crop: str | None = None
     filter: str | None = None
     attributes: np.ndarray | None = None
+    captions: CaptionSource | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -186,14 +192,14 @@ class ImageFiles:
 
 
 class ModelImages:
-    """Images that a model draws for captions made from attribute rows.
+    """Images that a model draws for captions made from attribute rows, or from the captions that people gave.
 
     Image i has the caption of row i (rows are used again from the first where there are fewer), worded with the seed
     (seed, i), and is drawn with image seed `seed + i`: the same N images at any batch size.
 
     Args:
         model: draws them.
-        attributes: int8 [N, 40] in -1 / 1, which captions are made from; a copy of them is not kept.
+        rows: int8 [N, 40] in -1 / 1, which captions are made from, or these and stored captions; no copy is kept.
         count: number of images.
         seed: the first seed.
         settings: what `model.sample` takes (steps, sampler, guidance, ...); None values are the model's defaults.
@@ -204,11 +210,12 @@ class ModelImages:
     filter: str | None = None
     lossy = False
     attributes: np.ndarray | None = None
+    captions: CaptionSource | None = None
 
     def __init__(
         self,
         model: TextToImage,
-        attributes: np.ndarray,
+        rows: np.ndarray | CaptionSource,
         count: int,
         *,
         seed: int = 0,
@@ -220,7 +227,7 @@ class ModelImages:
         self.size: int | None = model.size
         self.crop: str | None = None if model.crop == "unknown" else model.crop
         self.seed = seed
-        self.prompts = captions_for(attributes, count, seed)
+        self.prompts = captions_for(rows, count, seed)
         self._settings = {name: value for name, value in (settings or {}).items() if value is not None}
         self._save = save
 
@@ -247,17 +254,19 @@ class ModelImages:
         return {**self.model.defaults, **self._settings, "seed": self.seed, "model_sha256": self.model.sha256}
 
 
-def captions_for(attributes: np.ndarray, count: int, seed: int) -> list[str]:
+def captions_for(rows: np.ndarray | CaptionSource, count: int, seed: int) -> list[str]:
     """`count` captions, the i-th true of row i modulo N and worded with the random state (seed, i).
 
     Args:
-        attributes: int8 [N, 40] in -1 / 1.
-    """
-    from celebgen_cli.data.captions import describe
+        rows: int8 [N, 40] in -1 / 1, or these and stored captions, which rows of unknown attributes take.
 
-    if not len(attributes):
-        raise UsageError("captions need at least one row of attributes and the reference has none")
-    return [describe(attributes[i % len(attributes)], np.random.default_rng((seed, i))).text for i in range(count)]
+    Raises:
+        UsageError: there is no row, or nothing is known of any.
+    """
+    source = rows if isinstance(rows, CaptionSource) else CaptionSource(rows)
+    if not source.speaks:
+        raise UsageError("captions need at least one row of attributes or captions and the reference has none")
+    return source.draw_for(count, seed)
 
 
 def save_images(images: np.ndarray, folder: Path, first: int) -> None:

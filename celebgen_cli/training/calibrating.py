@@ -15,7 +15,7 @@ from celebgen_cli.models.calibration import measure
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.models.spectrum import RINGS, frequency_response, ring_power
 from celebgen_cli.pipeline import draw_latents, load_model
-from celebgen_cli.training.batches import Examples, batch_rows, captions, numpy_generator
+from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator
 
 SEEDS_FROM = 3_000_000_000  # far from those that people and measurements use
 
@@ -60,7 +60,7 @@ def calibrate(
     photographs = torch.zeros(3, RINGS, dtype=torch.float64)
     for start in range(0, count, batch_size):
         some = rows[start : start + batch_size]
-        texts, _ = captions(examples.attributes(some), rng)
+        texts = examples.captions(some, rng).texts
         z, features = draw_latents(
             generator.text, generator.cvae, generator.unet, generator.schedule, texts,
             range(SEEDS_FROM + start, SEEDS_FROM + start + len(some)), **settings,

@@ -2,10 +2,11 @@
 
 A caption names some attributes, so it is true of many pictures of a batch: every one of them is a positive of the
 sigmoid loss (Zhai et al. 2023, arXiv 2303.15343, with many positives). A linear head reads the named attributes back
-from the text embedding, which makes every word of the grammar count.
+from the text embedding, which makes every word of the grammar count. A caption from
+people's own files has its own picture for a positive, and teaches the head nothing: nobody knows what it names.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from celebgen_cli.data.attributes import ATTRIBUTES
-from celebgen_cli.data.captions import is_true_of, vocabulary
+from celebgen_cli.data.captions import Captions, truth, vocabulary
 from celebgen_cli.models.presets import CLIPConfig
 from celebgen_cli.models.text_encoder import UNKNOWN, CompactText, trained_ids
 from celebgen_cli.models.tokenizer import END, tokenizer
-from celebgen_cli.training.batches import Examples, batch_rows, captions, numpy_generator, random_flip, torch_generator
+from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator, random_flip, torch_generator
 from celebgen_cli.training.engine import Task
 
 
@@ -53,16 +54,24 @@ class CompactCLIP(nn.Module):
         self.read = nn.Linear(config.embed_dim, 2 * len(ATTRIBUTES))  # said to be there, said not to be there
 
 
-def pairwise_sigmoid_loss(text: Tensor, image: Tensor, positive: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+def pairwise_sigmoid_loss(
+    text: Tensor, image: Tensor, positive: Tensor, scale: Tensor, bias: Tensor, counts: Tensor | None = None
+) -> Tensor:
     """Sigmoid loss with any number of positives.
 
-    text, image: unit vectors [B, d]; positive: bool [B, B], caption i is true of picture j. Positives and negatives of
-    a caption weigh the same together, so a caption that is true of one picture in fifty still pulls it.
+    text, image: unit vectors [B, d]; positive: bool [B, B], caption i is true of picture j; counts: bool [B, B],
+    whether that is known (None: always). Positives and negatives of a caption weigh the same together, so that one that
+    is true of one picture in fifty still pulls it; and captions weigh the same, whatever is known of them.
     """
     logits = scale * text @ image.T + bias
     loss = F.softplus(torch.where(positive, -logits, logits))
     share = positive.float().mean(dim=1, keepdim=True)
+    known = torch.ones_like(share) if counts is None else counts.float().mean(dim=1, keepdim=True).clamp(min=1e-6)
+    if counts is not None:
+        share = share / known
     weight = torch.where(positive, 0.5 / share.clamp(min=1e-6), 0.5 / (1 - share).clamp(min=1e-6)).clamp(max=16.0)
+    if counts is not None:
+        weight = torch.where(counts, weight / known, 0.0)
     return (loss * weight).mean()
 
 
@@ -86,7 +95,7 @@ class CLIPTask(Task):
         torch.manual_seed(seed)
         self.model = CompactCLIP(config)
         self.module: nn.Module = self.model
-        self.token_ids = trained_ids(vocabulary())
+        self.token_ids = trained_ids(_words(train))
 
     def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
         return [list(self.model.parameters())]
@@ -119,10 +128,10 @@ class CLIPTask(Task):
     def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         rows = batch_rows(len(self.train), self.batch_size, step, self.seed)
         rng = numpy_generator(self.seed, step, 0)
-        attributes = self.train.attributes(rows)
-        texts, named = captions(attributes, rng)
+        drawn = self.train.captions(rows, rng)
+        texts, named, stored = drawn
         for i in np.flatnonzero(rng.random(len(texts)) < self.settings.empty):
-            texts[i], named[i] = "", 0
+            texts[i], named[i], stored[i] = "", 0, False
         images = random_flip(self._images(self.train, rows), torch_generator(self.seed, step, 1))
         clip = self.model.clip
         pooled = clip.encode_text(self._tokens(texts, rng)).float()
@@ -132,15 +141,25 @@ class CLIPTask(Task):
             logits, own = scale * text @ image.T, torch.arange(len(text), device=self.device)
             contrast = 0.5 * (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own))
         else:
-            positive = torch.from_numpy(is_true_of(named[:, None], attributes[None])).to(self.device)
-            contrast = pairwise_sigmoid_loss(text, image, positive, scale, bias)
-        target = torch.from_numpy(np.concatenate([named > 0, named < 0], axis=1)).float().to(self.device)
-        read = F.binary_cross_entropy_with_logits(self.model.read(pooled).float(), target)
+            true, counted = truth(drawn, self.train.attributes(rows))
+            positive, counts = (torch.from_numpy(pairs).to(self.device) for pairs in (true, counted))
+            contrast = pairwise_sigmoid_loss(text, image, positive, scale, bias, None if counted.all() else counts)
+        read = self._read_loss(pooled, named, stored)
         return contrast + self.settings.read_weight * read, {"contrast": contrast.detach(), "read": read.detach()}
+
+    def _read_loss(self, pooled: Tensor, named: np.ndarray, stored: np.ndarray) -> Tensor:
+        """How badly the head reads what captions name; those from files, of which that is not known, are left out."""
+        target = torch.from_numpy(np.concatenate([named > 0, named < 0], axis=1)).float().to(self.device)
+        logits = self.model.read(pooled).float()
+        if not stored.any():
+            return F.binary_cross_entropy_with_logits(logits, target)
+        told = torch.from_numpy(~stored).to(self.device)[:, None]
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return torch.where(told, loss, 0.0).sum() / max(1, int((~stored).sum()) * target.shape[1])
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         figures = self.measure(ema, captions_count=1024, images_count=512)
-        return {**figures, "score": -figures["probe_f1"]}
+        return {**figures, "score": -figures.get("probe_f1", figures["recall_at_10"])}
 
     def preview(self, ema: nn.Module, path: Path) -> None:
         """Nothing to draw: this network makes no pictures."""
@@ -152,21 +171,23 @@ class CLIPTask(Task):
         the pooled vector of held-out phrasings, never drawn in training, which attributes they say are there or not.
         recall_at_10: share of held-out captions whose own picture is among the 10 nearest of `images_count`.
         precision_at_10: share of the 10 nearest pictures of which the caption is true; `precision_chance` by luck.
+
+        The probe is left out where all captions come from files, for nobody knows what they name.
         """
         encoder = compact_text(ema, self.config, self.token_ids).to(self.device)
         count = min(captions_count, 40 * len(self.train))
         rng = numpy_generator(self.seed, 0, 90)
-        fit_text, fit_named = captions(self.train.attributes(rng.integers(0, len(self.train), count)), rng)
-        seen = set(fit_text)
+        fit_text, fit_named = _naming(self.train.captions(rng.integers(0, len(self.train), count), rng))
         rng = numpy_generator(self.seed, 0, 91)
-        test_text, test_named = captions(self.held_out.attributes(rng.integers(0, len(self.held_out), count // 2)), rng)
-        fresh = [i for i, text in enumerate(test_text) if text not in seen]
-        test_text, test_named = [test_text[i] for i in fresh], test_named[fresh]
-        f1 = _probe_f1(_pooled(encoder, fit_text), fit_named, _pooled(encoder, test_text), test_named)
+        test = self.held_out.captions(rng.integers(0, len(self.held_out), count // 2), rng)
+        test_text, test_named = _naming(test, but=set(fit_text))
+        figures = {}
+        if fit_text and test_text:
+            fit_pooled, test_pooled = _pooled(encoder, fit_text), _pooled(encoder, test_text)
+            figures["probe_f1"] = _probe_f1(fit_pooled, fit_named, test_pooled, test_named)
 
         rows = np.arange(min(images_count, len(self.held_out)))
-        attributes = self.held_out.attributes(rows)
-        texts, named = captions(attributes, numpy_generator(self.seed, 0, 92))
+        drawn = self.held_out.captions(rows, numpy_generator(self.seed, 0, 92))
         clip = ema.clip  # type: ignore[union-attr]
         clip.eval()  # type: ignore[union-attr,operator]
         vectors = [
@@ -174,11 +195,11 @@ class CLIPTask(Task):
             for chunk in np.array_split(rows, max(1, len(rows) // 128))
         ]
         image = F.normalize(torch.cat(vectors), dim=-1).cpu()
-        scores = F.normalize(_pooled(encoder, texts), dim=-1) @ image.T
+        scores = F.normalize(_pooled(encoder, drawn.texts), dim=-1) @ image.T
         nearest = scores.topk(min(10, len(rows)), dim=1).indices.numpy()
-        true = is_true_of(named[:, None], attributes[None])
+        true, _ = truth(drawn, self.held_out.attributes(rows))
         return {
-            "probe_f1": f1,
+            **figures,
             "recall_at_10": float((nearest == rows[:, None]).any(axis=1).mean()),
             "precision_at_10": float(np.take_along_axis(true, nearest, axis=1).mean()),
             "precision_chance": float(true.mean()),
@@ -189,6 +210,25 @@ def compact_text(model: nn.Module, config: CLIPConfig, token_ids: Sequence[int])
     """The text tower of a trained `CompactCLIP`, with the rows of `token_ids` of its token table."""
     state = {k: v.detach().float().cpu() for k, v in model.clip.text.state_dict().items()}  # type: ignore[union-attr]
     return CompactText.from_open_clip(state, config, token_ids).eval()
+
+
+def _words(train: Examples) -> list[str]:
+    """What captions of the training rows can be made of: the grammar's vocabulary, and the words of stored captions."""
+    stored = train.source.stored
+    if stored is None or (train.source.wording.share == 0.0 and train.source.known[train.rows].all()):
+        return vocabulary()
+    words = set(vocabulary())
+    for row in train.rows.tolist():
+        for text in stored.of(row):
+            # the tokenizer mends what is not plain by looking at the whole text
+            words.update(text.lower().split() if text.isascii() and "&" not in text else [text])
+    return sorted(words)
+
+
+def _naming(drawn: Captions, but: Set[str] = frozenset()) -> tuple[list[str], np.ndarray]:
+    """The captions that name attributes for certain, without those in `but`, and what they name [N, 40]."""
+    kept = [i for i, text in enumerate(drawn.texts) if drawn.named[i].any() and text not in but]
+    return [drawn.texts[i] for i in kept], drawn.named[kept]
 
 
 def _pooled(encoder: CompactText, texts: Sequence[str]) -> Tensor:

@@ -22,7 +22,7 @@ from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet, UNetConfig
 from celebgen_cli.pipeline import generate
-from celebgen_cli.training.batches import Examples, batch_rows, captions, chunks, numpy_generator, torch_generator
+from celebgen_cli.training.batches import Examples, batch_rows, chunks, numpy_generator, torch_generator
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.latents import Latents
 
@@ -82,13 +82,13 @@ class DiffusionTask(Task):
         rows = batch_rows(len(examples), count, step, self.seed)
         rng = numpy_generator(self.seed, step, 0)
         q = latents.posterior(rows, rng.random(count) < 0.5, self.device)
-        return self._loss(self.model, q, examples.attributes(rows), rng, torch_generator(self.seed, step, 1))
+        texts = examples.captions(rows, rng).texts
+        return self._loss(self.model, q, texts, rng, torch_generator(self.seed, step, 1))
 
     def _loss(
-        self, model: UNet, q: Gaussian, attributes: np.ndarray, rng: np.random.Generator, generator: torch.Generator
+        self, model: UNet, q: Gaussian, texts: list[str], rng: np.random.Generator, generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        settings, count = self.settings, len(attributes)
-        texts, _ = captions(attributes, rng)
+        settings, count = self.settings, len(texts)
         own = np.arange(count)
         drop = rng.random(count) < settings.drop_text
         foreign = drop | (rng.random(count) < settings.foreign)
@@ -123,7 +123,8 @@ class DiffusionTask(Task):
         for i, rows in enumerate(chunks(count, 128)):
             q = latents.posterior(rows, np.zeros(len(rows), dtype=bool), self.device)
             rng, generator = numpy_generator(self.seed, i, 90), torch_generator(self.seed, i, 91)
-            total += float(self._loss(ema, q, examples.attributes(rows), rng, generator)[0]) * len(rows)
+            texts = examples.captions(rows, rng).texts
+            total += float(self._loss(ema, q, texts, rng, generator)[0]) * len(rows)
         return {"valid_loss": total / count, "score": total / count}
 
     def preview(self, ema: nn.Module, path: Path) -> None:

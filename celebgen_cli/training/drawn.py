@@ -19,7 +19,7 @@ from celebgen_cli.models.cvae import CVAE
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet
 from celebgen_cli.pipeline import draw_latents
-from celebgen_cli.training.batches import Examples, batch_rows, captions, numpy_generator
+from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator
 from celebgen_cli.training.checkpoints import load_tensors, save_tensors
 
 BATCH = 16
@@ -58,7 +58,7 @@ def draw_pool(
         CelebgenError: the disk is full, or the file there is damaged.
     """
     rows = batch_rows(len(examples), count, 0, seed + 1)
-    texts, _ = captions(examples.attributes(rows), numpy_generator(seed, 0, 70))
+    texts = examples.captions(rows, numpy_generator(seed, 0, 70)).texts
     path = folder / f"drawn-{_key(unet, cvae, texts, settings, seed, calibration)}.safetensors"
     if not path.is_file():
         parts = []

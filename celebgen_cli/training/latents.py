@@ -20,22 +20,34 @@ from celebgen_cli.files import atomic_write_json
 from celebgen_cli.models.cvae import CVAE
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.models.text_encoder import TextEncoder
-from celebgen_cli.training.batches import Examples, chunks
+from celebgen_cli.training.batches import Examples, chunks, fits
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Posteriors of N pictures and of their mirror images: mean and logvar, fp16 [2, N, C, h, h]."""
+    """Posteriors of N pictures and of their mirror images: mean and logvar, fp16 [2, N, C, h, h].
+
+    `moved` are both as tensors, where they were copied to a device.
+    """
 
     mean: np.ndarray
     logvar: np.ndarray
+    moved: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return self.mean.shape[1]
 
+    def to_device(self, device: torch.device | str) -> "Latents":
+        """The same latents, copied to a device once; batches are gathered there."""
+        mean, logvar = (torch.from_numpy(np.array(array)).to(device) for array in (self.mean, self.logvar))
+        return Latents(self.mean, self.logvar, (mean, logvar))
+
     def posterior(self, rows: np.ndarray, flipped: np.ndarray, device: torch.device | str = "cpu") -> Gaussian:
         """q(z|x) of these rows, mirrored where `flipped` (bool [B]): float32 [B, C, h, h]."""
         side = flipped.astype(np.int64)
+        if self.moved is not None:
+            place = [torch.from_numpy(part).to(self.moved[0].device) for part in (side, np.asarray(rows))]
+            return Gaussian(*(tensor[place[0], place[1]].to(device).float() for tensor in self.moved))
 
         def take(array: np.ndarray) -> Tensor:
             return torch.from_numpy(array[side, rows]).to(device).float()
@@ -51,7 +63,10 @@ def encode(
     autocast: Callable[[], AbstractContextManager[None]],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Latents:
-    """Posteriors of all `examples`, from `folder` if they are there, else encoded (with progress) and kept there."""
+    """Posteriors of all `examples`, from `folder` if they are there, else encoded (with progress) and kept there.
+
+    Where the CVAE is on a GPU with room for them, they are copied to it.
+    """
     path = folder / _key(cvae, text, examples)
     if not (path / "complete.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +80,9 @@ def encode(
             raise CelebgenError(f"cannot write the latents to {path}: {error.strerror}; free some space") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return Latents(np.load(path / "mean.npy", mmap_mode="r"), np.load(path / "logvar.npy", mmap_mode="r"))
+    latents = Latents(np.load(path / "mean.npy", mmap_mode="r"), np.load(path / "logvar.npy", mmap_mode="r"))
+    device = cvae.prior.queries.device
+    return latents.to_device(device) if fits(latents.mean.nbytes + latents.logvar.nbytes, device) else latents
 
 
 def _encode_into(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from celebgen_cli.models.cvae import Prior, cross_entropy
 from celebgen_cli.models.text_encoder import TextEncoder
-from celebgen_cli.training.batches import Examples, batch_rows, captions, chunks, numpy_generator
+from celebgen_cli.training.batches import Examples, batch_rows, chunks, numpy_generator
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.latents import Latents
 
@@ -44,7 +44,7 @@ class PriorTask(Task):
         examples, latents = self.train
         rows = batch_rows(len(examples), self.batch_size, step, self.seed)
         rng = numpy_generator(self.seed, step, 0)
-        texts, _ = captions(examples.attributes(rows), rng)
+        texts = examples.captions(rows, rng).texts
         texts = [
             "" if drop else text for text, drop in zip(texts, rng.random(len(texts)) < self.drop_text, strict=True)
         ]
@@ -60,7 +60,7 @@ class PriorTask(Task):
         with_text, without, variance, count = 0.0, 0.0, [], min(2048, len(examples))
         for rows in chunks(count, 128):
             q = latents.posterior(rows, np.zeros(len(rows), dtype=bool), self.device)
-            texts, _ = captions(examples.attributes(rows), rng)
+            texts = examples.captions(rows, rng).texts
             p = ema(self.text(texts))
             with_text += float(cross_entropy(q, p).mean()) * len(rows)
             without += float(cross_entropy(q, ema(self.text([""] * len(rows)))).mean()) * len(rows)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from celebgen_cli.data.captions import Wording, choose_wording
 from celebgen_cli.data.dataset import Dataset, open_dataset
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import CelebgenError, UsageError
@@ -16,7 +17,7 @@ from celebgen_cli.models.folder import Components, is_model, read_info, save_mod
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import CompactText, open_clip_source
 from celebgen_cli.training import runs
-from celebgen_cli.training.batches import Examples, training_and_held_out
+from celebgen_cli.training.batches import Examples, preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
 from celebgen_cli.training.latents import encode
 
@@ -75,6 +76,24 @@ def _valid(given: Path | None, resumed: Mapping[str, Any]) -> Path | None:
     return given if given is not None or before is None else Path(before)
 
 
+def _wording(
+    data: Dataset, resumed: Mapping[str, Any], captions: str | None, files_share: float | None, warn: Warn
+) -> Wording:
+    """Where captions come from: what is asked for, else the resumed run's, else what suits the training split.
+
+    Raises:
+        UsageError: the split has not what is needed (see `choose_wording`).
+    """
+    split, before = data.split("train"), resumed.get("captions", {})
+    source = captions or before.get("source")
+    if files_share is None and source == "both":
+        files_share = before.get("files_share") if before.get("source") == "both" else None
+    wording = choose_wording(split, source, files_share)
+    if source is None and wording.source == "grammar" and split.captions is not None:
+        warn(f"the captions in {data.path} are not used: attributes make them; --captions files or both takes them too")
+    return wording
+
+
 def _preset_name(given: str | None, output: Path, resume: bool, source: str | Path | None = None) -> str:
     """The preset that is asked for, else the resumed run's, else that of the run or model which this one builds on."""
     if given is not None:
@@ -100,13 +119,14 @@ def _train_config(
     return with_overrides(config, **overrides)
 
 
-def _record(preset: str, dataset: Path, data: Dataset, valid: Path | None) -> dict[str, Any]:
+def _record(preset: str, dataset: Path, data: Dataset, valid: Path | None, wording: Wording) -> dict[str, Any]:
     """What every run's config.json says of its data."""
     split = data.split("train")
     return {
         "preset": preset,
         "data": {"dataset": str(dataset), "valid": str(valid) if valid else None, "crop": data.crop, "size": data.size,
                  "train_images": len(split), "fingerprint": split.fingerprint},
+        "captions": {"source": wording.source, "files_share": wording.share},
     }  # fmt: skip
 
 
@@ -116,6 +136,8 @@ def train_clip(
     *,
     preset: str | None = None,
     contrast: str | None = None,
+    captions: str | None = None,
+    files_share: float | None = None,
     valid: Path | None = None,
     init_from: Path | None = None,
     resume: bool = False,
@@ -125,6 +147,9 @@ def train_clip(
     overrides: Mapping[str, Any],
 ) -> dict[str, float]:
     """Train the compact CLIP in the run folder `output`; returns its held-out figures.
+
+    `captions` and `files_share` say where captions come from: see `celebgen_cli.data.captions.Wording`; None is what
+    the resumed run had, or what suits the dataset.
 
     Raises:
         UsageError, CelebgenError: see `Trainer`; also for a dataset or a setting that does not fit.
@@ -138,9 +163,11 @@ def train_clip(
     if contrast not in ("sigmoid", "softmax"):
         raise UsageError(f"--contrast is sigmoid or softmax, not '{contrast}'")
     preset = _preset_name(preset, output, resume)
-    sizes, (data, held) = find_preset(preset), _datasets(dataset, valid)
+    sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
     config = _train_config(CLIP, preset, output, resume, overrides)
-    train, held_out = training_and_held_out(data, held)
+    wording = _wording(data, before, captions, files_share, warn)
+    train, held_out = training_and_held_out(data, held, wording)
+    preload(where, train, held_out)
     loss = CLIPLossConfig(contrast=contrast)
     task = CLIPTask(sizes.clip, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not resume:
@@ -152,10 +179,10 @@ def train_clip(
         else:
             _warm_start(task.model, runs.averaged_weights(init_from)[1], init_from)
     settings = {
-        **_record(preset, dataset, data, valid), "clip": asdict(sizes.clip), "loss": asdict(loss),
+        **_record(preset, dataset, data, valid, wording), "clip": asdict(sizes.clip), "loss": asdict(loss),
         "token_ids": task.token_ids,  # the words may change later, the rows that were trained do not
     }  # fmt: skip
-    trainer = Trainer(task, output, config, device=choose_device(device), settings=settings, resume=resume, warn=warn)
+    trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
     trainer.train(report)
     with torch.no_grad(), trainer.autocast():
         figures = task.measure(trainer.ema.module)
@@ -179,6 +206,8 @@ def train_vae(
     freeze_encoder: bool | None = None,
     denoiser: Path | None = None,
     drawn: int | None = None,
+    captions: str | None = None,
+    files_share: float | None = None,
     progress: Progress = lambda done, total: None,
     valid: Path | None = None,
     init_from: Path | None = None,
@@ -208,7 +237,9 @@ def train_vae(
     cvae = replace(sizes.cvae, text_width=encoder.width, pooled_width=encoder.pooled_width)
     lpips = load_lpips(perceptual_weights).to(where) if perceptual == "lpips" else None
     config = _train_config(VAE, preset, output, resume, overrides)
-    train, held_out = training_and_held_out(data, held)
+    wording = _wording(data, before, captions, files_share, warn)
+    train, held_out = training_and_held_out(data, held, wording)
+    preload(where, train, held_out)
     given = {"beta": beta, "scale": scale, "adversarial": adversarial, "freeze_encoder": freeze_encoder}
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
     if loss.freeze_encoder and init_from is None and not before:
@@ -227,7 +258,7 @@ def train_vae(
         assert other is not None
         _warm_start(task.model, other.state_dict(), init_from)
     settings = {
-        **_record(preset, dataset, data, valid), "cvae": asdict(cvae), "loss": asdict(loss),
+        **_record(preset, dataset, data, valid, wording), "cvae": asdict(cvae), "loss": asdict(loss),
         "perceptual": perceptual, "text": encoder.source,
         "denoiser": None if source is None else str(source), "drawn": drawn,
     }  # fmt: skip
@@ -274,6 +305,7 @@ def prepare_prior(
     if config.steps == 0 or info["loss"].get("freeze_encoder"):  # a frozen encoder came with its prior
         return lambda report: {}
     data, held = _datasets(dataset, _valid(valid, info))
+    wording = _wording(data, info, None, None, warn)
     where, trained = choose_device(device), runs.averaged_weights(run)[0]
     if (run / "prior" / "config.json").is_file() and runs.read_config(run / "prior").get("cvae_step") != trained:
         shutil.rmtree(run / "prior")  # fitted to the latents of an earlier CVAE
@@ -283,7 +315,7 @@ def prepare_prior(
     cvae.prior.requires_grad_(True)
     pairs = [
         (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision), progress))
-        for examples in training_and_held_out(data, held)
+        for examples in training_and_held_out(data, held, wording)
     ]
 
     def fit(report: Reporter) -> dict[str, float]:
@@ -302,6 +334,8 @@ def prepare_diffusion(
     *,
     vae: Path,
     init: str | None = None,
+    captions: str | None = None,
+    files_share: float | None = None,
     preset: str | None = None,
     valid: Path | None = None,
     init_from: Path | None = None,
@@ -330,9 +364,10 @@ def prepare_diffusion(
         init=init,
     )  # fmt: skip
     config = _train_config(DIFFUSION, preset, output, resume, overrides)
+    wording = _wording(data, before, captions, files_share, warn)
     pairs = [
         (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision), progress))
-        for examples in training_and_held_out(data, held)
+        for examples in training_and_held_out(data, held, wording)
     ]
 
     def run(report: Reporter) -> dict[str, float]:
@@ -343,7 +378,7 @@ def prepare_diffusion(
             assert other is not None
             _warm_start(task.model, other.state_dict(), init_from)
         settings = {
-            **_record(preset, dataset, data, valid), "unet": asdict(unet), "loss": asdict(loss),
+            **_record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
             "schedule": schedule.to_dict(), "vae": str(vae),
         }  # fmt: skip
         trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)

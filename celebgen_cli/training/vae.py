@@ -21,7 +21,6 @@ from celebgen_cli.training.adversarial import AdversarialCVAE, Critic, balanced,
 from celebgen_cli.training.batches import (
     Examples,
     batch_rows,
-    captions,
     chunks,
     numpy_generator,
     random_flip,
@@ -95,7 +94,7 @@ class CVAETask(Task):
         rows = batch_rows(len(self.train), count, step, self.seed)
         rng, generator = numpy_generator(self.seed, step, 0), torch_generator(self.seed, step, 1)
         images = random_flip(self.train.images(rows, self.device), generator)
-        texts, _ = captions(self.train.attributes(rows), rng)
+        texts = self.train.captions(rows, rng).texts
         # pictures to rebuild; the rest of the batch is decoded from drawn latents
         kept = count if self.drawn is None else max(1, count - round(settings.drawn_share * count))
         latents, heard = self._drawn_latents(step, count - kept)
@@ -196,7 +195,7 @@ class CVAETask(Task):
         ema = _cvae(ema)
         rows = np.arange(min(8, len(self.held_out)))
         images = self.held_out.images(rows, self.device)
-        texts, _ = captions(self.held_out.attributes(rows), numpy_generator(self.seed, 0, 80))
+        texts = self.held_out.captions(rows, numpy_generator(self.seed, 0, 80)).texts
         features = self.text(texts)
         if self.drawn is not None:
             latents, heard = self._drawn_latents(0, len(rows))

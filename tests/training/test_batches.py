@@ -1,20 +1,27 @@
 """Batches are pure functions of seed and step."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from celebgen_cli.data.captions import is_true_of
+from celebgen_cli.data.captions import Wording, describe, is_true_of
 from celebgen_cli.data.dataset import Dataset, open_dataset
+from celebgen_cli.errors import UsageError
+from celebgen_cli.training import batches
 from celebgen_cli.training.batches import (
     Examples,
     batch_rows,
-    captions,
     chunks,
+    fits,
     numpy_generator,
+    preload,
     random_flip,
+    rank_slice,
     torch_generator,
     training_and_held_out,
 )
@@ -55,13 +62,27 @@ def test_flips() -> None:
 
 
 def test_captions_are_true_and_repeatable(dataset32: Path) -> None:
-    attributes = open_dataset(dataset32).split("train").attributes
-    texts, named = captions(attributes, numpy_generator(0, 0, 0))
+    examples = Examples(open_dataset(dataset32).split("train"))
+    rows, attributes = np.arange(len(examples)), examples.split.attributes
+    texts, named, stored = examples.captions(rows, numpy_generator(0, 0, 0))
     assert named.shape == (len(attributes), 40)
     assert is_true_of(named, attributes).all()
+    assert not stored.any()
     assert len(set(texts)) > len(texts) // 2
-    assert captions(attributes, numpy_generator(0, 0, 0))[0] == texts
-    assert captions(attributes, numpy_generator(0, 1, 0))[0] != texts
+    assert examples.captions(rows, numpy_generator(0, 0, 0)).texts == texts
+    assert examples.captions(rows, numpy_generator(0, 1, 0)).texts != texts
+
+
+def test_without_captions_of_their_own_one_generator_words_them_all(dataset32: Path) -> None:
+    """What runs have been trained with since the first version: nothing is drawn but what the grammar draws."""
+    split = open_dataset(dataset32).split("train")
+    examples, rows = Examples(split, np.array([4, 2, 30, 7])), np.array([3, 0, 0, 2])
+    rng, other = numpy_generator(5, 6, 0), numpy_generator(5, 6, 0)
+    expected = [describe(split.attributes[row], other) for row in (7, 4, 4, 30)]
+    texts, named, _ = examples.captions(rows, rng)
+    assert texts == [caption.text for caption in expected]
+    np.testing.assert_array_equal(named, np.stack([caption.named for caption in expected]))
+    assert rng.random() == other.random()  # and leaves the generator where it was left
 
 
 def test_examples(dataset32: Path) -> None:
@@ -75,12 +96,63 @@ def test_examples(dataset32: Path) -> None:
     assert (len(some), len(Examples(split))) == (3, len(split))
 
 
+def test_pictures_on_a_device_are_the_same(dataset32: Path) -> None:
+    split = open_dataset(dataset32).split("train")
+    mapped, moved = (Examples(split, np.array([3, 8, 20, 1])) for _ in range(2))
+    moved.to_device("cpu")
+    assert moved._pixels is not None
+    assert (moved._pixels.dtype, moved.bytes) == (torch.uint8, 4 * 32 * 32 * 3)
+    for index in (np.array([2, 0, 0]), np.array([3]), np.arange(4)):
+        assert torch.equal(moved.images(index), mapped.images(index))
+
+
+def test_pictures_are_moved_to_a_gpu_with_room_for_them(dataset32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = open_dataset(dataset32).split("train")
+    train, held = Examples(split), Examples(split, np.arange(2))
+    preload(torch.device("cpu"), train, held)
+    assert train._pixels is None  # the memory map is as near
+    moved: list[int] = []
+    monkeypatch.setattr(Examples, "to_device", lambda self, device: moved.append(len(self)))
+    for free, expected in ((10 * train.bytes, [len(split), 2]), (2 * train.bytes, [2]), (held.bytes, [])):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
+        moved.clear()
+        preload(torch.device("cuda"), train, held)
+        assert moved == expected
+    assert fits(40, torch.device("cuda")) == (batches.SHARE_OF_FREE * held.bytes >= 40)
+
+
+@given(part=st.integers(1, 9), world=st.integers(1, 8), step=st.integers(0, 50))
+def test_ranks_share_the_global_batch(part: int, world: int, step: int) -> None:
+    rows = batch_rows(37, part * world, step, 3)
+    parts = [rank_slice(rows, rank, world) for rank in range(world)]
+    assert {len(rows) for rows in parts} == {part}
+    np.testing.assert_array_equal(np.concatenate(parts), rows)
+
+
+@pytest.mark.parametrize(("size", "world"), [(10, 3), (2, 4), (7, 2)])
+def test_uneven_shares_are_refused(size: int, world: int) -> None:
+    with pytest.raises(UsageError, match=f"a batch of {size} cannot be shared evenly by {world} .*--batch-size"):
+        rank_slice(np.arange(size), 0, world)
+    for rank in (-1, world):
+        with pytest.raises(ValueError, match="is not one of"):
+            rank_slice(np.arange(world), rank, world)
+
+
+def test_both_sets_are_told_in_one_wording(dataset32: Path) -> None:
+    data = open_dataset(dataset32)
+    wording = Wording("both", 0.25)
+    for dataset in (data, only_train(data, 20)):
+        assert [part.source.wording for part in training_and_held_out(dataset, None, wording)] == [wording] * 2
+        assert [part.source.wording.source for part in training_and_held_out(dataset)] == ["grammar"] * 2
+
+
 def only_train(dataset: Dataset, count: int) -> Dataset:
     class Cut(Dataset):
         def split(self, name: str):  # type: ignore[no-untyped-def]
             whole = dataset.split("train")
             images = np.repeat(whole.images[:1], count, 0)
-            return type(whole)(**{**vars(whole), "images": images, "ids": np.arange(count)})
+            attributes = np.repeat(whole.attributes[:1], count, 0)
+            return replace(whole, images=images, ids=np.arange(count), attributes=attributes)
 
     return Cut(dataset.path, dataset.info, ("train",))
 

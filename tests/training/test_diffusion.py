@@ -12,7 +12,7 @@ from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.presets import tiny
-from celebgen_cli.training.batches import batch_rows, captions, numpy_generator, training_and_held_out
+from celebgen_cli.training.batches import batch_rows, numpy_generator, training_and_held_out
 from celebgen_cli.training.diffusion import (
     PREVIEW_PROMPTS,
     DiffusionLossConfig,
@@ -51,7 +51,7 @@ def own_captions(made: DiffusionTask, step: int) -> list[str]:
     rng = numpy_generator(0, step, 0)
     rng.random(BATCH)  # which rows are mirrored
     rows = batch_rows(len(made.train[0]), BATCH, step, 0)
-    return captions(made.train[0].attributes(rows), rng)[0]
+    return made.train[0].captions(rows, rng).texts
 
 
 def test_a_row_is_whitened_by_its_own_caption(dataset32: Path, latents_folder: Path) -> None:
