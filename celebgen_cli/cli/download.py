@@ -1,5 +1,6 @@
-"""`celebgen download`: CelebA's files from a local archive or an address into a folder."""
+"""`celebgen download`: CelebA's files from a known place, an address or a local archive into a folder."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,25 +14,60 @@ def download(
     source: Annotated[
         str,
         typer.Option(
-            metavar="FILE|URL",
-            help="A local file or archive, or an http, https or file address; auto says where to get CelebA.",
+            metavar="SOURCE",
+            help="auto (tries the next three in this order), kaggle, huggingface, google-drive, an http or https "
+            "address, or a local file or archive. kaggle:OWNER/NAME and huggingface:OWNER/NAME name another copy.",
         ),
     ] = "auto",
-    md5: Annotated[str | None, typer.Option(metavar="HEX", help="The MD5 that the file must have.")] = None,
+    md5: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The MD5 that the file must have (for an address or a file).")
+    ] = None,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="Agree to CelebA's terms without being asked.")
+    ] = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Copy or fetch CelebA's files and unpack archives safely; prints the folder, or the file if it is no archive.
+    """Fetch or copy CelebA's files, check them and unpack archives safely; prints the folder, or the file.
 
-    Example: celebgen download --source archive.zip -o celeba
+    The same command goes on with a download that was cut or killed, and keeps what is there already.
+
+    Examples:
+
+      celebgen download -o celeba
+
+      celebgen download --source google-drive -o celeba --accept-terms
+
+      celebgen download --source archive.zip -o celeba
     """
     from celebgen_cli.data import download as work
 
+    work.check_source(source, md5)
     common.say(work.TERMS)
+    if not accept_terms:
+        _ask()
     with common.progress("download (MiB)", quiet=quiet) as update:
 
         def report(done: int, total: int | None) -> None:
             update(done >> 20, None if total is None else max(1, total >> 20))
 
-        written = work.download(source, output, md5=md5, progress=report)
+        say = (lambda sentence: None) if quiet else common.say
+        written = work.download(source, output, md5=md5, progress=report, say=say)
     for path in written:
         print(path)
+    if not quiet:
+        common.say(work.next_command(output))
+
+
+def _ask() -> None:
+    """Ask whether the terms are accepted.
+
+    Raises:
+        UsageError: nobody is there to be asked.
+        CelebgenError: they are not accepted.
+    """
+    from celebgen_cli.errors import CelebgenError, UsageError
+
+    if not sys.stdin.isatty():
+        raise UsageError("CelebA's terms, above, must be accepted: add --accept-terms to the command")
+    if not typer.confirm("Do you accept these terms?", err=True):
+        raise CelebgenError("the terms were not accepted, so nothing was fetched")

@@ -3,16 +3,16 @@
 import hashlib
 import shutil
 import stat
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from celebgen_cli.data.download import download, unpack
+from celebgen_cli.data.download import Patience, download, unpack
+from celebgen_cli.data.download.folder import claimed
 from celebgen_cli.errors import CelebgenError, UsageError
+from tests.data.loopback import File, Server, serve
 from tests.faces import write_celeba
 
 
@@ -25,34 +25,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_celeba(tmp_path_factory.mktemp("celeba"), 4, as_zip=True)
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves what the test puts in `answers`: path -> (status, headers, body)."""
-
-    answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
-
-    def do_GET(self) -> None:
-        status, headers, body = self.answers.get(self.path.partition("?")[0], (404, {}, b"gone"))
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    Handler.answers = {}
-    yield f"http://127.0.0.1:{httpd.server_port}"
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
+    with serve() as server:
+        yield server
+
+
+AT_ONCE = Patience(timeout=0.3, attempts=3, wait=lambda seconds: None)
 
 
 def test_local_archive_is_unpacked_and_left_where_it_is(archive: Path, tmp_path: Path) -> None:
@@ -73,11 +53,14 @@ def test_other_files_are_copied_and_addresses_of_files_work(archive: Path, tmp_p
         assert tree(tmp_path) == {source.name: source.read_bytes()}
 
 
-def test_fetched_archive_is_unpacked_and_removed(archive: Path, tmp_path: Path, server: str) -> None:
+def test_fetched_archive_is_unpacked_and_removed(archive: Path, tmp_path: Path, server: Server) -> None:
     body = archive.read_bytes()
-    Handler.answers = {"/a/img.zip": (302, {"Location": "/b/celeba.zip?x=1"}, b""), "/b/celeba.zip": (200, {}, body)}
+    server.files = {
+        "/a/img.zip": File(status=302, headers={"Location": "/b/celeba.zip?x=1"}),
+        "/b/celeba.zip": File(body),
+    }
     md5 = hashlib.md5(body).hexdigest()
-    assert download(f"{server}/a/img.zip", tmp_path / "out", md5=md5.upper()) == [tmp_path / "out"]
+    assert download(f"{server.url}/a/img.zip", tmp_path / "out", md5=md5.upper()) == [tmp_path / "out"]
     with zipfile.ZipFile(archive) as zipped:
         assert sorted(tree(tmp_path / "out")) == sorted(zipped.namelist())
 
@@ -94,55 +77,55 @@ def test_fetched_archive_is_unpacked_and_removed(archive: Path, tmp_path: Path, 
     ],
 )
 def test_the_name_of_a_fetched_file(
-    tmp_path: Path, server: str, address: str, disposition: str | None, name: str
+    tmp_path: Path, server: Server, address: str, disposition: str | None, name: str
 ) -> None:
     headers = {"Content-Disposition": disposition} if disposition else {}
-    Handler.answers = {address: (200, headers, b"000001.jpg 0\n")}
-    assert download(server + address, tmp_path / "out") == [tmp_path / "out" / name]
+    server.files = {address: File(b"000001.jpg 0\n", headers)}
+    assert download(server.url + address, tmp_path / "out") == [tmp_path / "out" / name]
     assert tree(tmp_path) == {f"out/{name}": b"000001.jpg 0\n"}
 
 
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        ((404, {}, b"gone"), "answers 404"),
-        ((503, {}, b"later"), "answers 503"),
-        ((200, {"Content-Type": "text/html"}, b"\n<!DOCTYPE html><html>Quota exceeded</html>"), "web page instead of"),
-        ((200, {"Content-Length": "5000"}, b"PK\x03\x04 cut"), "cut|broken answer"),
-        ((200, {}, b""), "sent 0 bytes"),
-        ((200, {}, b"PK\x03\x04 damaged"), "cut off or damaged"),
-        ((200, {}, b"Rar! another format"), "neither a folder nor a zip"),
+        (File(b"gone", status=404), "answers 404"),
+        (File(b"later", status=503), "answers 503 Service Unavailable, 3 times in a row; try again later"),
+        (File(b"\n<!DOCTYPE html><html>Please log in</html>"), "web page instead of a file .*a login"),
+        (File(b"<html>Google Drive - Quota exceeded</html>"), "web page .*quota for today is used up"),
+        (
+            File(b"PK\x03\x04 cut", {"Content-Length": "5000"}),
+            "sent 8 bytes and not 5000 bytes: the connection was cut",
+        ),
+        (File(b""), "sent 0 bytes"),
+        (File(b"PK\x03\x04 damaged"), "cut off or damaged"),
+        (File(b"Rar! another format"), "neither a folder nor a zip"),
+        (File(b"packed", {"Content-Encoding": "gzip"}), "packed as gzip"),
     ],
 )
-def test_bad_answers_leave_nothing(
-    tmp_path: Path, server: str, answer: tuple[int, dict[str, str], bytes], sentence: str
-) -> None:
-    Handler.answers = {"/img.zip": answer}
+def test_bad_answers_leave_nothing(tmp_path: Path, server: Server, answer: File, sentence: str) -> None:
+    server.files = {"/img.zip": answer}
     with pytest.raises(CelebgenError, match=sentence) as caught:
-        download(f"{server}/img.zip", tmp_path / "out")
-    assert server in str(caught.value)
-    assert tree(tmp_path) == {}
+        download(f"{server.url}/img.zip", tmp_path / "out", patience=AT_ONCE)
+    assert server.url in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_is_not_there(tmp_path: Path, server: str) -> None:
-    port = int(server.rpartition(":")[2])
+def test_a_server_that_is_not_there(tmp_path: Path, server: Server) -> None:
+    port = int(server.url.rpartition(":")[2])
     with pytest.raises(CelebgenError, match="cannot be reached"):
         download(f"http://127.0.0.1:{1 if port != 1 else 2}/img.zip", tmp_path)
 
 
-def test_a_server_that_stalls(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
-    monkeypatch.setattr(Handler, "do_GET", lambda self: release.wait(5))
-    try:
-        with pytest.raises(CelebgenError, match="no answer|timed out"):
-            download(f"{server}/img.zip", tmp_path, timeout=0.2)
-    finally:
-        release.set()
+@pytest.mark.parametrize("address", ["http://127.0.0.1:port/a.zip", "http:///a.zip", "http://127.0.0.1/a b.zip"])
+def test_what_is_no_address(tmp_path: Path, address: str) -> None:
+    with pytest.raises(CelebgenError, match="not an address|cannot be reached"):
+        download(address, tmp_path / "out", patience=AT_ONCE)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_another_md5_is_refused(archive: Path, tmp_path: Path, server: str) -> None:
-    Handler.answers = {"/img.zip": (200, {}, archive.read_bytes())}
-    for source in (str(archive), f"{server}/img.zip"):
+def test_another_md5_is_refused(archive: Path, tmp_path: Path, server: Server) -> None:
+    server.files = {"/img.zip": File(archive.read_bytes())}
+    for source in (str(archive), f"{server.url}/img.zip"):
         with pytest.raises(CelebgenError, match=f"MD5 .* not {'0' * 32}"):
             download(source, tmp_path / "out", md5="0" * 32)
     assert tree(tmp_path) == {}
@@ -151,8 +134,6 @@ def test_another_md5_is_refused(archive: Path, tmp_path: Path, server: str) -> N
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("auto", "Kaggle.*jessicali9530/celeba-dataset.*mmlab.*--source FILE\\|URL"),
-        ("google-drive", "--source google-drive cannot"),
         ("ftp://example.org/a.zip", "not an http"),
         ("nowhere.zip", "nowhere.zip does not exist"),
         (".", "is a folder"),
@@ -164,6 +145,8 @@ def test_sources_that_cannot_be(tmp_path: Path, source: str, sentence: str) -> N
 
 
 def test_what_is_no_md5_and_no_folder(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="kaggle checks its files by itself"):
+        download("kaggle", tmp_path / "out", md5="0" * 32)
     with pytest.raises(UsageError, match="'12' is not an MD5"):
         download(str(archive), tmp_path / "out", md5="12")
     (tmp_path / "file").write_text("x")
@@ -185,7 +168,10 @@ def hostile(path: Path, kind: str) -> None:
             info.external_attr = (stat.S_IFLNK | 0o777) << 16
             archive.writestr(info, "/etc")
         elif kind == "zeros":
-            archive.writestr("zeros.bin", bytes(80 * 2**20))
+            archive.writestr("zeros.bin", bytes(66 * 2**20), compresslevel=1)
+        elif kind == "10 GB":
+            archive.writestr("zeros.bin", bytes(2**20))
+            archive.infolist()[-1].file_size = 10 * 2**30
         elif kind == "twice":
             with pytest.warns(UserWarning):
                 archive.writestr("img_align_celeba/000001.jpg", b"again")
@@ -204,6 +190,7 @@ def hostile(path: Path, kind: str) -> None:
         ("C:outside.jpg", "outside of the folder"),
         ("link", "link or special file"),
         ("zeros", "which no archive of CelebA does"),
+        ("10 GB", "which no archive of CelebA does"),
         ("twice", "twice"),
     ],
 )
@@ -223,13 +210,39 @@ def test_damaged_member_unpacks_nothing(archive: Path, tmp_path: Path) -> None:
     assert list(tree(tmp_path)) == ["bad.zip"]
 
 
-def test_unpacking_again_replaces_and_keeps_other_files(archive: Path, tmp_path: Path) -> None:
-    assert unpack(archive, tmp_path) == 4
+def test_unpacking_again_keeps_what_is_there(archive: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    assert unpack(archive, tmp_path, say=said.append) == 4
     once = tree(tmp_path)
-    (tmp_path / "img_align_celeba" / "000001.jpg").write_text("broken")
-    (tmp_path / "img_align_celeba" / "mine.jpg").write_text("mine")
-    unpack(archive, tmp_path)
-    assert tree(tmp_path) == once | {"img_align_celeba/mine.jpg": b"mine"}
+    (tmp_path / "img_align_celeba" / "000002.jpg").unlink()
+    unpack(archive, tmp_path, say=said.append)
+    assert (tree(tmp_path), said) == (once, [])
+    changed = {"img_align_celeba/000001.jpg": b"other", "img_align_celeba/mine.jpg": b"mine"}
+    for name, data in changed.items():
+        (tmp_path / name).write_bytes(data)
+    unpack(archive, tmp_path, say=said.append)
+    assert tree(tmp_path) == once | changed
+    assert len(said) == 1 and "1 of 4 files were there already with other content" in said[0]
+
+
+def test_another_file_of_the_same_name_is_kept(archive: Path, tmp_path: Path) -> None:
+    source = archive.parent / "list_attr_celeba.txt"
+    (tmp_path / source.name).write_text("mine")
+    with pytest.raises(CelebgenError, match="is there already and is not what"):
+        download(str(source), tmp_path)
+    assert tree(tmp_path) == {source.name: b"mine"}
+
+
+def test_two_downloads_into_one_folder(archive: Path, tmp_path: Path) -> None:
+    with claimed(tmp_path / "out"), pytest.raises(CelebgenError, match="another download fills .*out right now"):
+        download(str(archive), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_digest_of_an_official_name_is_a_note(archive: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    download(str(archive.parent / "list_attr_celeba.txt"), tmp_path, say=said.append)
+    assert len(said) == 1 and "the official file 75e246fa4810816ffd6ee81facbd244c" in said[0]
 
 
 def test_room_is_checked_first(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
