@@ -64,9 +64,8 @@ def main() -> None:
             for _ in range(5)
         ]
         split = open_dataset(folder).split(name)
-        print(
-            f"opening {len(split):,} rows: {1000 * sorted(runs)[2]:.1f} ms (median of 5, {1000 * max(runs):.1f} at most)"
-        )
+        median, most = 1000 * sorted(runs)[2], 1000 * max(runs)
+        print(f"opening {len(split):,} rows: {median:.1f} ms (median of 5, {most:.1f} at most)")
         rows = min(len(split), options.cached)
         split.gather(np.arange(rows))  # into the cache
         rng, count, began = np.random.default_rng(0), 0, time.perf_counter()
