@@ -10,8 +10,17 @@ import pytest
 from PIL import Image
 
 from celebgen_cli.data.captions import is_true_of
+from celebgen_cli.data.texts import write_texts
 from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.evaluation.sources import ImageFiles, ModelImages, captions_for, kind_of, open_images, split_name
+from celebgen_cli.evaluation.sources import (
+    ImageFiles,
+    ModelImages,
+    SplitImages,
+    captions_for,
+    kind_of,
+    open_images,
+    split_name,
+)
 from tests.evaluation.conftest import FakeModel, write_dataset, write_images
 
 Faces = tuple[np.ndarray, np.ndarray]
@@ -91,6 +100,26 @@ def test_captions_are_true_of_their_rows_and_repeatable(faces: Faces) -> None:
     for i in (0, 7, 45):
         caption = describe(attributes[i % 20], np.random.default_rng((3, i)))
         assert caption.text == prompts[i] and is_true_of(caption.named, attributes[i % 20])
+
+
+def test_captions_of_a_split_are_its_own_where_attributes_are_unknown(tmp_path: Path, faces: Faces) -> None:
+    images, attributes = faces[0][:4], faces[1][:4].copy()
+    attributes[2:] = 0
+    data = write_dataset(tmp_path / "data", images, attributes)
+    write_texts(data / "valid", "captions", [["a"], ["b"], ["c", "d"], []])
+    source = open_images(str(data))
+    assert isinstance(source, SplitImages) and source.captions is not None
+    assert source.attributes is None  # statistics have no word for what is unknown
+    prompts = captions_for(source.captions, 40, seed=3)
+    assert prompts[:2] == captions_for(attributes[:2], 2, seed=3)  # the grammar speaks where it can
+    assert set(prompts[2::4]) == {"c", "d"} and set(prompts[3::4]) == {""}
+    assert ModelImages(FakeModel(), source.captions, 40, seed=3).prompts == prompts
+    known = open_images(str(write_dataset(tmp_path / "known", images, faces[1][:4])))
+    np.testing.assert_array_equal(known.attributes, faces[1][:4])
+    silent = open_images(str(write_dataset(tmp_path / "silent", images, np.zeros((4, 40)))))
+    assert isinstance(silent, SplitImages) and silent.captions is None
+    with pytest.raises(UsageError, match="the reference has none"):
+        captions_for(np.zeros((4, 40), dtype=np.int8), 3, 0)
 
 
 def test_model_draws_the_same_images_at_any_batch_size(tmp_path: Path, faces: Faces) -> None:

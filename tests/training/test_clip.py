@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from celebgen_cli.data.captions import vocabulary
+from celebgen_cli.data.captions import Wording, vocabulary
 from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.models.presets import tiny
 from celebgen_cli.models.text_encoder import UNKNOWN, trained_ids
@@ -15,6 +15,7 @@ from celebgen_cli.models.tokenizer import END, START, tokenizer
 from celebgen_cli.training import clip as module
 from celebgen_cli.training.batches import numpy_generator, training_and_held_out
 from celebgen_cli.training.clip import CLIPLossConfig, CLIPTask, _probe_f1, compact_text, pairwise_sigmoid_loss
+from tests.captioned import captioned, own_captions
 from tests.networks import randomise
 
 
@@ -36,6 +37,69 @@ def test_pairwise_loss_by_hand() -> None:
             weight = 0.5 * 4 / (count if positive[i, j] else 4 - count)
             total += weight * float(F.softplus(torch.tensor(-logit if positive[i, j] else logit)))
     assert float(pairwise_sigmoid_loss(text, image, positive, scale, bias)) == pytest.approx(total / 16, rel=1e-5)
+
+
+def test_pairs_of_which_nothing_is_known_do_not_count() -> None:
+    """By hand: they are left out, and a caption of which less is known weighs as much as the others."""
+    generator = torch.Generator().manual_seed(1)
+    text, image = (F.normalize(torch.randn(3, 6, generator=generator), dim=-1) for _ in range(2))
+    positive = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 0, 1]]).bool()
+    counts = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 1, 1]]).bool()
+    scale, bias = torch.tensor(5.0), torch.tensor(-1.0)
+    total = 0.0
+    for i in range(3):
+        known = [j for j in range(3) if counts[i, j]]
+        true = sum(bool(positive[i, j]) for j in known)
+        for j in known:
+            logit = float(5 * text[i] @ image[j] - 1)
+            weight = 0.5 * 3 / (true if positive[i, j] else len(known) - true)
+            total += weight * float(F.softplus(torch.tensor(-logit if positive[i, j] else logit)))
+    found = pairwise_sigmoid_loss(text, image, positive, scale, bias, counts)
+    assert float(found) == pytest.approx(total / 9, rel=1e-5)
+    everything = pairwise_sigmoid_loss(text, image, positive, scale, bias, torch.ones(3, 3).bool())
+    assert float(everything) == pytest.approx(float(pairwise_sigmoid_loss(text, image, positive, scale, bias)))
+
+
+def test_captions_from_files_teach_the_head_nothing(dataset32: Path) -> None:
+    made = task(dataset32)
+    randomise(made.module)
+    pooled = torch.randn(3, made.config.embed_dim, generator=torch.Generator().manual_seed(0))
+    named = np.random.default_rng(0).choice([-1, 0, 1], (3, 40)).astype(np.int8)
+    stored = np.array([False, True, False])
+    whole = made._read_loss(pooled[::2], named[::2], stored[::2])
+    torch.testing.assert_close(made._read_loss(pooled, named, stored), whole)
+    nothing = made._read_loss(pooled, named, ~np.zeros(3, dtype=bool))
+    nothing.backward()
+    assert float(nothing.detach()) == 0
+    weight = made.model.read.weight.grad
+    assert weight is not None and not weight.any()
+
+
+@pytest.mark.parametrize("wording", [Wording("files"), Wording("both", 0.5)])
+def test_training_on_captions_from_files(dataset32: Path, tmp_path: Path, wording: Wording) -> None:
+    data = open_dataset(captioned(dataset32, tmp_path / "data"))
+    made = CLIPTask(tiny().clip, *training_and_held_out(data, None, wording), 8, 0, CLIPLossConfig(insert=0, replace=0))
+    texts = [text for row in range(42) for text in own_captions("train", row)]
+    assert set(trained_ids(vocabulary())) < set(made.token_ids)
+    words = tokenizer()(texts, 48)
+    assert set(words.flatten().tolist()) - {0} <= set(made.token_ids)  # the rows of the table that are kept
+    randomise(made.module)
+    first, logged = made.loss(3)
+    assert float(first) == float(made.loss(3)[0])
+    first.backward()
+    gradient = made.model.clip.text.token_embedding.weight.grad
+    assert gradient is not None
+    (zebra,) = tokenizer().encode("zebra")
+    for step in range(4, 8):
+        made.loss(step)[0].backward()
+    assert gradient[zebra].abs().sum() > 0
+    figures = made.validate(made.module)
+    assert ("probe_f1" in figures) == (wording.source == "both")
+    assert figures["score"] == -figures.get("probe_f1", figures["recall_at_10"])
+    if wording.source == "files":
+        assert figures["precision_chance"] == pytest.approx(1 / 12)  # each caption is of its own picture
+        with_words = [float(made.loss(step)[1]["contrast"]) for step in range(3)]
+        assert all(value > 0 for value in with_words) and float(logged["read"]) >= 0
 
 
 def test_pairwise_loss_with_captions_true_of_all_or_none() -> None:

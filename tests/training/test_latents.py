@@ -106,3 +106,16 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, examples: Examples, monkeyp
     with pytest.raises(CelebgenError, match=r"cannot write the latents to .*No space left on device; free some space"):
         run(tmp_path, examples)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_latents_on_a_device_are_the_same(examples: Examples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mapped = run(tmp_path, examples)
+    assert mapped.moved is None  # on a CPU the memory map is as near
+    monkeypatch.setattr(module, "fits", lambda count, device: count == 2 * 2 * 20 * 4 * 8 * 8 * 2)
+    moved = run(tmp_path, examples)
+    assert moved.moved is not None and len(moved) == len(mapped)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        rows, flipped = rng.integers(0, 20, 7), rng.random(7) < 0.5
+        for ours, theirs in zip(moved.posterior(rows, flipped), mapped.posterior(rows, flipped), strict=True):
+            assert torch.equal(ours, theirs) and ours.dtype == torch.float32
