@@ -199,7 +199,7 @@ def _landmarks(found: Exploration) -> str:
     eyes, roll = figures["eye_distance"], figures["eye_roll_degrees"]
     return (
         f"<div class='two'><figure>{plots.landmarks_plot(found.landmarks, found.faces.average().mean)}<figcaption>"
-        f"{figures['images']:,} images over their mean face; ellipses reach two standard deviations.</figcaption>"
+        f"{figures['images']:,} images over the mean face of all; ellipses reach two standard deviations.</figcaption>"
         f"</figure><div>{_table(['point', 'x', 'y'], rows, raw=True)}<p>Pixels, mean ± standard deviation. The eyes "
         f"are {eyes['mean']:.2f} ± {eyes['std']:.2f} pixels apart and turned by {roll['mean']:.2f} ± "
         f"{roll['std']:.2f} degrees.</p></div></div>"

@@ -99,7 +99,7 @@ def test_page_and_table(rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     page = read_page(tmp_path / "report.html")
     assert "[bold]&data" in page.text and "<b>a & b</b>" in page.text and "<10>.png" in page.text
     assert "b" not in page.tags
-    assert "59 images over their mean face" in page.text
+    assert "59 images over the mean face of all" in page.text
     assert page.text.count("face178") == 1 and "labelled as two people" in page.text
 
 
