@@ -273,7 +273,7 @@ def _model_images(word: str | None, reference: Statistics | ImageSource, options
     if rows is None or not len(rows):
         rows = shipped_reference().attributes  # any faces to ask for, where the reference says nothing of its own
     if rows is None:
-        raise UsageError("the reference has nothing to make captions from: name a prepared dataset")
+        raise UsageError("the reference has no attributes and no captions of its own: name a prepared dataset")
     count = options.num or (reference.n if isinstance(reference, Statistics) else len(reference))
     return ModelImages(
         load_pipeline(word, options.device),
