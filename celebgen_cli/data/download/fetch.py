@@ -144,11 +144,11 @@ class _Fetch:
         if not part.whole:
             part.discard()
 
-    def _attempt(self, address: str, hops: int = 0) -> Part:
+    def _attempt(self, address: str, hops: int = 0, *, ranged: bool = True) -> Part:
         headers = {"User-Agent": "celebgen", "Accept-Encoding": "identity"}
         offset = 0
         part = self.part
-        if part is not None and part.received > 0 and part.resumable(self.md5):
+        if ranged and part is not None and part.received > 0 and part.resumable(self.md5):
             offset = part.received
             if part.identity.size is not None:  # of a whole file the last byte is asked for, to see if it still holds
                 offset = min(offset, part.identity.size - 1)
@@ -157,9 +157,15 @@ class _Fetch:
                 headers["If-Range"] = validator
         try:
             with self.opener.open(urllib.request.Request(address, headers=headers), timeout=self.patience.timeout) as a:
-                return self._receive(a, offset, hops)
+                if a.status != 206 or self._continues(a, offset):
+                    return self._receive(a, offset, hops)
+                if "Range" not in headers:
+                    raise _Later("sends a part of its file that nobody asked for")
+            return self._attempt(address, hops, ranged=False)  # a page that leads to the file, or another file
         except urllib.error.HTTPError as error:
             error.close()
+            if error.code == 416 and "Range" in headers:
+                return self._attempt(address, hops, ranged=False)
             raise self._refused(error) from error
         except InvalidURL as error:
             raise UsageError(f"{self.url} is not an address that can be fetched: {error}") from error
@@ -185,10 +191,6 @@ class _Fetch:
         return f"the connection was cut ({error or type(error).__name__})"
 
     def _refused(self, error: urllib.error.HTTPError) -> Exception:
-        if error.code == 416 and self.part is not None:
-            self.part.discard()
-            self.part = None
-            return _Later("its file is shorter now", after=0.0)
         if error.code in PASSING:
             return _Later(f"answers {error.code} {error.reason}", _retry_after(error.headers.get("Retry-After")))
         return CelebgenError(f"{self.url} answers {error.code} {error.reason}; check the address, or {WHERE}")
@@ -200,9 +202,9 @@ class _Fetch:
         size = int(length) if length.isdecimal() else None
         head = b""
         if answer.status == 206:
-            size = self._check_range(answer, offset)
             assert self.part is not None
             part, self.resumed = self.part, True
+            size = part.identity.size if size is None else offset + size
         else:
             while len(head) < 512 and (block := answer.read1(512 - len(head))):
                 head += block
@@ -239,24 +241,15 @@ class _Fetch:
         self.resumed = False
         return self.part
 
-    def _check_range(self, answer: HTTPResponse, offset: int) -> int | None:
-        """The size of the whole file, if this answer continues the part; else the part goes and all starts anew."""
-        part = self.part
+    def _continues(self, answer: HTTPResponse, offset: int) -> bool:
+        """Whether a partial answer goes on with the part at `offset`, as far as its headers tell."""
         given = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
-        total = None if given is None or given[3] == "*" else int(given[3])
-        if part is not None and given is not None and int(given[1]) == offset:
-            old = part.identity
-            new = Identity(self.url, total, answer.headers.get("ETag"), answer.headers.get("Last-Modified"))
-            same = [
-                a is None or b is None or a == b
-                for a, b in zip(asdict(old).values(), asdict(new).values(), strict=True)
-            ]
-            if all(same):
-                return total
-        if part is not None:
-            part.discard()
-            self.part = None
-        raise _Later("its file has changed since a part of it was fetched", after=0.0)
+        if self.part is None or given is None or int(given[1]) != offset:
+            return False
+        total = None if given[3] == "*" else int(given[3])
+        new = Identity(self.url, total, answer.headers.get("ETag"), answer.headers.get("Last-Modified"))
+        pairs = zip(asdict(self.part.identity).values(), asdict(new).values(), strict=True)
+        return all(a is None or b is None or a == b for a, b in pairs)
 
 
 def _retry_after(given: str | None) -> float | None:

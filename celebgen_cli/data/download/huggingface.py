@@ -41,6 +41,7 @@ def from_huggingface(mirror: str, out: Path, progress: Progress | None, say: Say
     """
     if images_complete(out):
         say(f"{out} has all images of its partition file already; nothing is fetched")
+        retire(out / WORK)
         return
     hub, parquet = _packages()
     work = out / WORK

@@ -27,6 +27,7 @@ def from_kaggle(handle: str, out: Path, say: Say) -> None:
     """
     if images_complete(out):
         say(f"{out} has all images of its partition file already; nothing is fetched")
+        retire(out / WORK)
         return
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported

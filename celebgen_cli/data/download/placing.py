@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from pathlib import Path
 
-from celebgen_cli.data.annotations import find_annotations, image_number, read_partition
 from celebgen_cli.data.download.folder import STAGE, same_content, settle
 from celebgen_cli.data.download.official import IMAGES, Progress, Say
 from celebgen_cli.data.download.part import Part
@@ -60,10 +60,12 @@ def move_tree(source: Path, out: Path, say: Say) -> int:
             if os.path.lexists(target):
                 if not (target.is_file() and same_content(file, target)):
                     differing.append(target)
+                file.unlink()
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             make_readable(file)
             os.replace(file, target)
+    shutil.rmtree(source, ignore_errors=True)
     if differing:
         say(
             f"note: {len(differing)} of {count} files were there already with other content and were kept "
@@ -74,8 +76,6 @@ def move_tree(source: Path, out: Path, say: Say) -> int:
 
 def retire(work: Path) -> None:
     """Remove a working folder so that a kill within leaves nothing that looks like work to go on with."""
-    import shutil
-
     if work.exists():
         old = work.with_name(f"{STAGE}{work.name.strip('.')}")
         shutil.rmtree(old, ignore_errors=True)
@@ -85,6 +85,8 @@ def retire(work: Path) -> None:
 
 def images_complete(out: Path) -> bool:
     """Whether every image of the partition file in `out` is in its folder of aligned images."""
+    from celebgen_cli.data.annotations import find_annotations, image_number, read_partition
+
     try:
         partition = find_annotations(out).partition
         if partition is None or not (out / IMAGES).is_dir():
@@ -97,6 +99,8 @@ def images_complete(out: Path) -> bool:
 
 def next_command(out: Path) -> str:
     """What to run next: the exact `celebgen prepare` command, or what is still missing, as a sentence."""
+    from celebgen_cli.data.annotations import find_annotations
+
     images = out / IMAGES
     if not images.is_dir():
         inside = [name for name in list_files(out) if os.path.splitext(name)[1].lower() in SUFFIXES]
