@@ -11,7 +11,10 @@ import pytest
 from celebgen_cli import __version__
 from tests.command import COMMAND, ENVIRONMENT, celebgen, invoke
 
-COMMANDS = ["sample", "download", "prepare", "train-clip", "train-vae", "train-diffusion", "export", "info", "evaluate"]
+COMMANDS = [
+    "sample", "download", "prepare", "explore", "train-clip", "train-vae", "train-diffusion", "export", "calibrate",
+    "info", "evaluate",
+]  # fmt: skip
 HEAVY = ["torch", "torchvision", "open_clip", "pandas", "numpy", "PIL", "safetensors", "torch_fidelity"]
 
 PROBE = f"""
