@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import sys
+import time
 import types
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 
 from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.data.download import Patience, download, huggingface, official
+from celebgen_cli.data.download.folder import watched
 from celebgen_cli.data.download.official import OfficialFile
 from celebgen_cli.data.download.pages import confirmed_address, direct_address
 from celebgen_cli.data.download.placing import images_complete, next_command
@@ -56,6 +58,7 @@ def kaggle(celeba: Path, monkeypatch: pytest.MonkeyPatch, fails: int = 0) -> lis
 
     def dataset_download(handle: str) -> str:
         asked.append(handle)
+        print("Downloading ...")  # stdout carries results only
         got = Path(os.environ["KAGGLEHUB_CACHE"], "datasets", handle, "versions", "2")
         for name, data in everything(celeba).items():
             target = got / name.replace("img_align_celeba/", "img_align_celeba/img_align_celeba/")
@@ -69,7 +72,9 @@ def kaggle(celeba: Path, monkeypatch: pytest.MonkeyPatch, fails: int = 0) -> lis
     return asked
 
 
-def test_kaggle(celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kaggle(
+    celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("KAGGLEHUB_CACHE", raising=False)
     asked = kaggle(celeba, monkeypatch, fails=1)
     with pytest.raises(CelebgenError, match=r"Kaggle does not give jessicali9530/celeba-dataset \(RuntimeError: the l"):
@@ -84,6 +89,7 @@ def test_kaggle(celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "img_align_celeba" / "000003.jpg").unlink()
     download("kaggle:some/copy", tmp_path)
     assert asked[2] == "some/copy" and everything(tmp_path) == everything(celeba)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -298,6 +304,18 @@ def test_a_form_that_leads_elsewhere_is_not_followed() -> None:
     assert confirmed_address(page, "https://drive.usercontent.google.com/download") is None
     assert confirmed_address(page.replace("https://evil.example", ""), "http://a/b?c=1") == "http://a/x?id=1"
     assert confirmed_address(page.replace("download-form", "login"), "https://evil.example/y") is None
+
+
+def test_growing_files_are_reported(tmp_path: Path) -> None:
+    calls: list[tuple[int, int | None]] = []
+    (tmp_path / "a").write_bytes(bytes(300))
+    (tmp_path / "versions").mkdir()
+    (tmp_path / "versions" / "b").write_bytes(bytes(300))
+    with watched(tmp_path, "versions", lambda done, total: calls.append((done, total)), 5, 400):
+        end = time.monotonic() + 20
+        while not calls and time.monotonic() < end:
+            time.sleep(0.02)
+    assert calls[0] == (305, 400)
 
 
 # auto, and what comes next

@@ -124,7 +124,7 @@ def _local(source: str) -> Path:
 def _from_named(source: str, out: Path, progress: Progress | None, say: Say, patience: Patience) -> None:
     name, _, given = source.partition(":")
     if name == "kaggle":
-        kaggle.from_kaggle(given or kaggle.HANDLE, out, say)
+        kaggle.from_kaggle(given or kaggle.HANDLE, out, progress, say)
     elif name == "huggingface":
         huggingface.from_huggingface(given or huggingface.MIRROR, out, progress, say)
     else:

@@ -7,9 +7,11 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from celebgen_cli.data.download.official import Progress
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import make_readable
 
@@ -86,6 +88,43 @@ def clear(out: Path) -> None:
         shutil.rmtree(stale, ignore_errors=True)
     for note in out.glob(".*.part.json.*.tmp"):
         note.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def watched(
+    work: Path, unpacked: str, progress: Progress | None, base: int = 0, total: int | None = None
+) -> Iterator[None]:
+    """Report how the files of a working folder grow while a library fills it that shows no bar of ours.
+
+    Args:
+        work: the folder.
+        unpacked: name of the folders in it that are not looked into.
+        progress: called twice a second with `base` and the bytes there; nothing is done if None.
+        base: bytes done before.
+        total: bytes in all.
+    """
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.5):
+            size = 0
+            for folder, inner, names in os.walk(work):
+                inner[:] = [name for name in inner if name != unpacked]
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        size += os.stat(os.path.join(folder, name)).st_size
+            if progress is not None:
+                progress(base + size, total)
+
+    thread = threading.Thread(target=look, daemon=True)
+    if progress is not None:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if progress is not None:
+            thread.join()
 
 
 def check_room(out: Path, needed: float) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from celebgen_cli.data.attributes import ATTRIBUTES
-from celebgen_cli.data.download.folder import check_room
+from celebgen_cli.data.download.folder import check_room, watched
 from celebgen_cli.data.download.kaggle import first_line
 from celebgen_cli.data.download.official import FILES, IMAGES, PARTITION_COUNTS, Progress, Say, md5_of
 from celebgen_cli.data.download.placing import images_complete, move_tree, retire
@@ -54,12 +54,10 @@ def from_huggingface(mirror: str, out: Path, progress: Progress | None, say: Say
     for shard, note in zip(shards, notes, strict=True):
         if not note.exists():
             say(f"huggingface: {shard['name']}")
+            where = {"repo_type": "dataset", "revision": plan["revision"], "local_dir": str(work)}
             try:
-                path = Path(
-                    hub.hf_hub_download(
-                        mirror, shard["name"], repo_type="dataset", revision=plan["revision"], local_dir=str(work)
-                    )
-                )
+                with watched(work, "files", progress, done, total):
+                    path = Path(hub.hf_hub_download(mirror, shard["name"], **where))
             except Exception as error:  # the library lets through errors of its HTTP client, of the hub and of the disk
                 raise CelebgenError(f"Hugging Face does not give {mirror} ({first_line(error)})") from error
             lines = [*_convert(parquet, path, work / "files" / IMAGES, number, shard["split"], mirror)]
@@ -69,7 +67,7 @@ def from_huggingface(mirror: str, out: Path, progress: Progress | None, say: Say
         done += shard["size"]
         if progress is not None:
             progress(done, total)
-    rows = [line.split() for note in notes for line in note.read_text("ascii").splitlines()]
+    rows = [line.split(maxsplit=3) for note in notes for line in note.read_text("ascii").splitlines()]
     _write_annotations(work / "files", rows, say)
     move_tree(work / "files", out, say)
     retire(work)
@@ -141,7 +139,7 @@ def _write_annotations(folder: Path, rows: list[list[str]], say: Say) -> None:
     """The official text files from rows of `_convert`, byte for byte as the authors laid them out."""
     names = [f"{int(row[0]):06d}.jpg" for row in rows]
     table = "".join(
-        name + "".join(f"{sign:>3}" for sign in row[3:]) + "\r\n" for name, row in zip(names, rows, strict=True)
+        name + "".join(f"{sign:>3}" for sign in row[3].split()) + "\r\n" for name, row in zip(names, rows, strict=True)
     )
     texts = {
         "list_attr_celeba.txt": f"{len(rows)}\r\n{' '.join(ATTRIBUTES)} \r\n{table}",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 from pathlib import Path
 
-from celebgen_cli.data.download.folder import check_room
-from celebgen_cli.data.download.official import Say
+from celebgen_cli.data.download.folder import check_room, watched
+from celebgen_cli.data.download.official import Progress, Say
 from celebgen_cli.data.download.placing import images_complete, move_tree, retire
 from celebgen_cli.errors import CelebgenError
 
@@ -17,7 +18,7 @@ WORK = ".kaggle"
 ABOUT = 1.5e9  # bytes, packed; about the same again unpacked
 
 
-def from_kaggle(handle: str, out: Path, say: Say) -> None:
+def from_kaggle(handle: str, out: Path, progress: Progress | None, say: Say) -> None:
     """Fetch a data set of Kaggle and put its files into `out`, without the folder that Kaggle wraps the images in.
 
     Kaggle's cache is kept within `out` meanwhile, so that a killed download is taken up and nothing stays elsewhere.
@@ -29,8 +30,7 @@ def from_kaggle(handle: str, out: Path, say: Say) -> None:
         say(f"{out} has all images of its partition file already; nothing is fetched")
         retire(out / WORK)
         return
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported; the bar is ours
     try:
         kagglehub = importlib.import_module("kagglehub")
     except ImportError as error:
@@ -41,7 +41,8 @@ def from_kaggle(handle: str, out: Path, say: Say) -> None:
     before = os.environ.get("KAGGLEHUB_CACHE")
     os.environ["KAGGLEHUB_CACHE"] = str(work.absolute())
     try:
-        got = Path(kagglehub.dataset_download(handle))
+        with watched(work, "versions", progress), contextlib.redirect_stdout(sys.stderr):
+            got = Path(kagglehub.dataset_download(handle))
     except Exception as error:  # kagglehub lets through errors of requests, of its backend and of the disk
         raise CelebgenError(
             f"Kaggle does not give {handle} ({first_line(error)}); see https://www.kaggle.com/datasets/{handle}"
