@@ -67,7 +67,8 @@ def fid(
         bool | None, typer.Option("--pag/--no-pag", help="Perturbed-attention guidance. Default: the model's.")
     ] = None,
     calibrate: Annotated[
-        bool | None, typer.Option("--calibrate/--no-calibrate", help="The model's correction of what it draws. Default: on.")
+        bool | None,
+        typer.Option("--calibrate/--no-calibrate", help="The model's correction of what it draws. Default: on."),
     ] = None,
     negative: Annotated[str | None, typer.Option("--negative", help="Negative prompt.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image.")] = 0,
