@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import stat
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,7 +198,7 @@ def hostile(path: Path, kind: str) -> None:
 def test_hostile_archives_change_nothing(
     tmp_path: Path, kind: str, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("celebgen_cli.data.download.unpack.SLACK", 2**20)
+    monkeypatch.setattr(sys.modules[unpack.__module__], "SLACK", 2**20)
     hostile(tmp_path / "evil.zip", kind)
     with pytest.raises(CelebgenError, match=sentence):
         download(str(tmp_path / "evil.zip"), tmp_path / "out")
