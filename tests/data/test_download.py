@@ -173,6 +173,9 @@ def hostile(path: Path, kind: str) -> None:
         elif kind == "10 GB":
             archive.writestr("zeros.bin", bytes(2**20))
             archive.infolist()[-1].file_size = 10 * 2**30
+        elif kind == "liar":
+            archive.writestr("zeros.bin", bytes(2**20))
+            archive.infolist()[-1].file_size = 1000
         elif kind == "twice":
             with pytest.warns(UserWarning):
                 archive.writestr("img_align_celeba/000001.jpg", b"again")
@@ -192,6 +195,7 @@ def hostile(path: Path, kind: str) -> None:
         ("link", "link or special file"),
         ("zeros", "which no archive of CelebA does"),
         ("10 GB", "which no archive of CelebA does"),
+        ("liar", "damaged|more than it declares"),
         ("twice", "twice"),
     ],
 )
