@@ -1,8 +1,7 @@
-"""Text in, faces out: what `sample`, `evaluate` and Python programs share.
+"""Text in, faces out: a model folder as one object, which `sample`, `evaluate` and Python programs share.
 
-prompt -> text features c -> p(z|c) = N(mean, std^2)        the coordinates in which denoising runs
-u_T ~ N(0, I)  <=>  z_T ~ p(z|c);  u_0 by the sampler;  z = mean + std u_0;  x = decoder(z, c)
-A model's calibration corrects u_0 and x.
+`celebgen_cli.drawing` does the drawing, `celebgen_cli.settings` names what decides a face; a model's calibration
+corrects what was drawn.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,109 +18,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from celebgen_cli.diffusion.guidance import guided_denoiser, unwhiten
-from celebgen_cli.diffusion.noise import image_noise, step_noise
-from celebgen_cli.diffusion.samplers import SAMPLERS
-from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps
+from celebgen_cli.diffusion.noise import image_noise
+from celebgen_cli.diffusion.schedule import Schedule
+from celebgen_cli.drawing import draw_latents, generate
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import sha256_file
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, to_float, to_uint8
 from celebgen_cli.models.devices import autocast, choose_device, resolve_precision
-from celebgen_cli.models.layers import Gaussian, TextFeatures
+from celebgen_cli.models.layers import TextFeatures
 from celebgen_cli.models.text_encoder import CompactText, TextEncoder
 from celebgen_cli.models.unet import UNet
+from celebgen_cli.settings import DEFAULTS, NEUTRAL, check_settings, complete
+
+__all__ = ["DEFAULTS", "PRETRAINED", "Model", "Prior", "check_settings", "draw_latents", "generate", "load_model"]
 
 PRETRAINED = Path(__file__).with_name("pretrained")
-DEFAULTS: dict[str, Any] = {
-    "sampler": "ddim", "steps": 20, "guidance": 1.5, "guidance_interval": [0.0, 1.0], "pag": False,
-}  # fmt: skip
+# Progress of frames: (row of the batch's first face, step, faces uint8 [B, S, S, 3])
+Frames = Callable[[int, int, np.ndarray], None]
 
 
-@torch.inference_mode()
-def draw_latents(
-    text: TextEncoder,
-    cvae: CVAE,
-    unet: UNet,
-    schedule: Schedule,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    steps: int,
-    guidance: float,
-    sampler: str = "ddim",
-    guidance_interval: Sequence[float] = (0.0, 1.0),
-    pag: bool = False,
-    negative: str = "",
-    calibration: Calibration | None = None,
-    callback: Callable[[int, int], None] | None = None,
-) -> tuple[Tensor, TextFeatures]:
-    """Latents z [B, C, h, h] for B prompts, each from its own seed, and what the text encoder says of the prompts.
+@dataclass(frozen=True)
+class Prior:
+    """p(z|text) for B prompts: the distribution that the CVAE gives the text, and where denoising starts.
 
-    Guidance works in the coordinates of the prompt's own prior: the branch without text (or with the negative prompt)
-    sees the same coordinates and only another text. It acts in `guidance_interval`, fractions (low, high) of T. With
-    `pag` that branch loses its self-attention too, so guidance leads away from pictures that do not hang together
-    (Ahn et al. 2024, arXiv 2403.17377; one branch in place of their two). `callback(step, steps)` is called as
-    denoising goes on. `calibration` corrects what was drawn.
+    Attributes:
+        prompts: the B texts. mean, std: float32 [B, C, h, h].
     """
-    device = unet.channel_mean.device
-    features = text([*prompts, negative]).to(device)
-    count = len(prompts)
-    rows = torch.arange(count, device=device)
-    positive, other = features.select(rows), features.select(torch.full_like(rows, count))
-    coordinates: Gaussian = cvae.prior(positive)
-    if unet.config.init == "noise":
-        coordinates = unet.noise_coordinates(coordinates)
 
-    def denoise(x: Tensor, t: int) -> Tensor:
-        return unet(x, torch.full((len(x),), t, device=device), positive, coordinates)
+    prompts: tuple[str, ...]
+    mean: np.ndarray
+    std: np.ndarray
+    model: Model = field(repr=False)
 
-    both = TextFeatures(*(torch.cat(pair) for pair in zip(positive, other, strict=True)))
-    twice = Gaussian(*(torch.cat([part, part]) for part in coordinates))
+    def faces(self, seeds: Sequence[int] | None = None, batch_size: int = 32) -> np.ndarray:
+        """Faces uint8 [B, S, S, 3] by the CVAE alone: the prior's mean decoded, or with `seeds`, a draw for each.
 
-    worse = torch.arange(2 * count, device=device) >= count if pag else None
+        The draw of a seed is the very latent that `Model.sample` starts denoising from with that seed (a model whose
+        denoising starts from plain noise aside), so the two show what denoising does.
 
-    def denoise_both(x: Tensor, t: int) -> Tensor:
-        return unet(x, torch.full((len(x),), t, device=device), both, twice, worse)
-
-    shape = tuple(coordinates.mean.shape[1:])
-    u = SAMPLERS[sampler](
-        guided_denoiser(
-            denoise,
-            scale=guidance,
-            interval=(guidance_interval[0], guidance_interval[1]),
-            timesteps=schedule.timesteps,
-            stacked=denoise_both,
-        ),
-        image_noise(seeds, shape, device=device),
-        trailing_timesteps(schedule.timesteps, steps),
-        schedule,
-        noise=step_noise(seeds, shape, device=device),
-        callback=None if callback is None else lambda step, t, x0: callback(step, steps),
-    )
-    if calibration is not None:
-        u = calibration(u)
-    return unwhiten(u, coordinates.mean, coordinates.log_std), positive
-
-
-@torch.inference_mode()
-def generate(
-    text: TextEncoder,
-    cvae: CVAE,
-    unet: UNet,
-    schedule: Schedule,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    **settings: Any,
-) -> Tensor:
-    """Faces [B, 3, S, S] in about [-1, 1]: `draw_latents`, which takes the `settings`, then the decoder.
-
-    A calibration among the settings corrects the latents and then the faces.
-    """
-    faces = cvae.decode(*draw_latents(text, cvae, unet, schedule, prompts, seeds, **settings))
-    calibration: Calibration | None = settings.get("calibration")
-    return faces if calibration is None else calibration.develop(faces)
+        Raises:
+            UsageError: prompts and seeds differ in number.
+        """
+        z = torch.from_numpy(self.mean)
+        if seeds is not None:
+            _same_number(self.prompts, seeds)
+            z = z + torch.from_numpy(self.std) * image_noise(seeds, self.mean.shape[1:])
+        return self.model.decode(z, self.prompts, batch_size)
 
 
 @dataclass
@@ -175,84 +119,177 @@ class Model:
         guidance: float | None = None,
         guidance_interval: Sequence[float] | None = None,
         pag: bool | None = None,
+        eta: float | None = None,
+        spacing: str | None = None,
+        rescale: float | None = None,
+        start: float | None = None,
         negative: str = "",
         calibrate: bool = True,
         batch_size: int = 16,
         callback: Callable[[int, int], None] | None = None,
+        frames: Frames | None = None,
     ) -> np.ndarray:
-        """Faces uint8 [N, S, S, 3]: prompt i from seed i, the same face at any batch size.
+        """Faces uint8 [N, S, S, 3]: prompt i from seed i, the same face at any batch size, order and process.
 
-        `calibrate` off leaves the model's correction of drawn latents out, where it has one. `callback(done, total)`
-        counts network evaluations over all batches.
+        Settings that are None are the model's own defaults (`settings` says which).
+
+        Args:
+            steps: evaluations of the network, 1..T. sampler: ddim, ddpm, dpmpp_2m or angle_2s.
+            guidance: 1 is the text plainly, 0 the negative prompt alone, more leads away from that, up to 100.
+            guidance_interval: where guidance acts, two fractions of T. pag: lead away from a worse network too.
+            eta: noise of ddim's steps, 0..1. spacing: of timesteps; trailing, quadratic or logsnr.
+            rescale: 0..1, against the glare of strong guidance. start: fraction of T where denoising begins, above 0.
+            negative: what the faces shall not show.
+            calibrate: off leaves out the model's correction of what is drawn, where it has one.
+            callback: called with (done, total), which count evaluations over all batches.
+            frames: called with (first, step, faces) for each batch, whose first face is prompt `first`: step 0 is the
+                decoded mean of the prior, step i what i evaluations made of it, and the last step the result. Each
+                costs a run of the decoder.
 
         Raises:
             UsageError: prompts and seeds differ in number, or a setting is out of range.
         """
-        steps = self.defaults["steps"] if steps is None else steps
-        sampler = self.defaults["sampler"] if sampler is None else sampler
-        guidance = self.defaults["guidance"] if guidance is None else guidance
-        interval = self.defaults["guidance_interval"] if guidance_interval is None else guidance_interval
-        pag = self.defaults["pag"] if pag is None else pag
-        if len(prompts) != len(seeds):
-            raise UsageError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
-        check_settings(steps, sampler, guidance, self.schedule.timesteps, interval)
+        settings = self.settings(
+            steps=steps, sampler=sampler, guidance=guidance, guidance_interval=guidance_interval, pag=pag, eta=eta,
+            spacing=spacing, rescale=rescale, start=start,
+        )  # fmt: skip
+        _same_number(prompts, seeds)
+        _check_batch_size(batch_size)
         images = np.empty((len(prompts), self.size, self.size, 3), dtype=np.uint8)
         batches = range(0, len(prompts), batch_size)
-        for done, start in enumerate(batches):
-            some = slice(start, start + batch_size)
+        total = len(batches) * settings["steps"]
+        for done, first in enumerate(batches):
+            some = slice(first, first + batch_size)
 
-            def count(step: int, _: int, before: int = done * steps) -> None:
+            def count(step: int, steps: int, before: int = done) -> None:
                 if callback is not None:
-                    callback(before + step + 1, len(batches) * steps)
+                    callback(before * steps + step + 1, total)
+
+            def show(step: int, faces: Tensor, first: int = first) -> None:
+                if frames is not None:
+                    frames(first, step, to_uint8(faces))
 
             with self.autocast():
                 faces = generate(
-                    self.text, self.cvae, self.unet, self.schedule, prompts[some], seeds[some],
-                    steps=steps, guidance=guidance, sampler=sampler, guidance_interval=interval, pag=pag,
+                    self.text, self.cvae, self.unet, self.schedule, prompts[some], seeds[some], **settings,
                     negative=negative, calibration=self.calibration if calibrate else None, callback=count,
+                    frames=None if frames is None else show,
                 )  # fmt: skip
             images[some] = to_uint8(faces)
+            if frames is not None:
+                frames(first, settings["steps"], images[some].copy())
         return images
 
-    @torch.inference_mode()
+    def settings(self, **given: Any) -> dict[str, Any]:
+        """Every setting of `sample` that decides a face, as JSON values: those given and not None, else the model's.
+
+        steps, sampler, guidance, guidance_interval, pag, eta, spacing, rescale, start.
+
+        Raises:
+            UsageError: one is unknown or out of range.
+        """
+        return complete(self.info.get("defaults", {}), given, self.schedule.timesteps)
+
+    def uncalibrated(self, **given: Any) -> list[str]:
+        """Names of the settings in which these differ from those that the model's calibration was measured with.
+
+        It is applied all the same unless `calibrate` is off, but then corrects draws of another kind. Takes the
+        settings of `sample`, and `negative`. Empty where all agree, and where the model has no calibration.
+
+        Raises:
+            UsageError: a setting is unknown or out of range.
+        """
+        if self.calibration is None:
+            return []
+        negative = given.pop("negative", "")
+        record = self.info.get("calibration")
+        measured = record.get("settings", {}) if isinstance(record, dict) else {}
+        now, then = self.settings(**given), {**DEFAULTS, **NEUTRAL, **self.info.get("defaults", {}), **measured}
+        names = [name for name, value in now.items() if value != then.get(name)]
+        return [*names, "negative"] if negative else names
+
     def reconstruct(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
         """The CVAE's reconstructions of uint8 [N, S, S, 3], without text: same shape.
 
         Raises:
             UsageError: the pictures are not of the model's size.
         """
+        return self.decode(self.encode(images, batch_size), batch_size=batch_size)
+
+    @torch.inference_mode()
+    def prior(self, prompts: Sequence[str], batch_size: int = 64) -> Prior:
+        """p(z|text) of each prompt: its mean and std, and faces decoded from it without any denoising."""
+        _check_batch_size(batch_size)
+        shape = (0, self.cvae.config.latent_channels, self.cvae.config.latent_size, self.cvae.config.latent_size)
+        means, stds = [np.empty(shape, np.float32)], [np.empty(shape, np.float32)]
+        for start in range(0, len(prompts), batch_size):
+            with self.autocast():
+                p = self.cvae.prior(self.text(list(prompts[start : start + batch_size])).to(self.device))
+            means.append(p.mean.float().cpu().numpy())
+            stds.append(p.log_std.float().exp().cpu().numpy())
+        return Prior(tuple(prompts), np.concatenate(means), np.concatenate(stds), self)
+
+    @torch.inference_mode()
+    def encode(self, images: np.ndarray, batch_size: int = 32) -> Tensor:
+        """Latents z [N, C, h, h] of pictures uint8 [N, S, S, 3]: the mean of q(z|x) without text, on the device.
+
+        Not whitened: `whiten` by the prior without text (`prior([""])`) gives the u that editing denoises.
+
+        Raises:
+            UsageError: the pictures are not of the model's size.
+        """
         if images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3):
             raise UsageError(f"{self.name} takes pictures [N, {self.size}, {self.size}, 3], not {list(images.shape)}")
-        parts = []
+        _check_batch_size(batch_size)
+        size, nothing = self.cvae.config.latent_size, self._features([""])
+        parts = [torch.empty((0, self.cvae.config.latent_channels, size, size), device=self.device)]
         for start in range(0, len(images), batch_size):
             batch = to_float(torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(self.device))
             with self.autocast():
-                parts.append(to_uint8(self.cvae.reconstruct(batch, self.text([""]))))
-        return np.concatenate(parts) if parts else np.empty_like(images)
+                parts.append(self.cvae.encode(batch, _repeat(nothing, len(batch))).mean)
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def decode(self, z: Tensor, prompts: Sequence[str] | None = None, batch_size: int = 32) -> np.ndarray:
+        """Faces uint8 [N, S, S, 3] of latents z [N, C, h, h], for N prompts or without text; nothing is corrected.
+
+        Raises:
+            UsageError: prompts and latents differ in number.
+        """
+        if prompts is not None and len(prompts) != len(z):
+            raise UsageError(f"{len(z)} latents need as many prompts, not {len(prompts)}")
+        _check_batch_size(batch_size)
+        nothing = self._features([""]) if prompts is None else None
+        images = np.empty((len(z), self.size, self.size, 3), dtype=np.uint8)
+        for start in range(0, len(z), batch_size):
+            batch = z[start : start + batch_size].to(self.device)
+            some = [] if prompts is None else prompts[start : start + batch_size]
+            text = self._features(some) if nothing is None else _repeat(nothing, len(batch))
+            with self.autocast():
+                images[start : start + batch_size] = to_uint8(self.cvae.decode(batch, text))
+        return images
+
+    def _features(self, prompts: Sequence[str]) -> TextFeatures:
+        with self.autocast():
+            return self.text(list(prompts)).to(self.device)
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of the prompt that the compact text encoder never saw in training."""
         return self.text.unknown_words(prompt) if isinstance(self.text, CompactText) else []
 
 
-def check_settings(
-    steps: int, sampler: str, guidance: float, timesteps: int, interval: Sequence[float] = (0.0, 1.0)
-) -> None:
-    """Refuse settings that cannot work.
+def _repeat(text: TextFeatures, count: int) -> TextFeatures:
+    return text.select(torch.zeros(count, dtype=torch.long, device=text.pooled.device))
 
-    Raises:
-        UsageError: with the range that is allowed.
-    """
-    if not 1 <= steps <= timesteps:
-        raise UsageError(f"--steps must be from 1 to {timesteps}, not {steps}")
-    if sampler not in SAMPLERS:
-        raise UsageError(f"there is no sampler '{sampler}'; choose one of {', '.join(SAMPLERS)}")
-    if not 0 <= guidance <= 100:
-        raise UsageError(f"--guidance must be from 0 to 100, not {guidance}")
-    if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
-        raise UsageError(
-            f"--guidance-interval must be two numbers, 0 <= LOW <= HIGH <= 1, not {' '.join(map(str, interval))}"
-        )
+
+def _same_number(prompts: Sequence[str], seeds: Sequence[int]) -> None:
+    if len(prompts) != len(seeds):
+        raise UsageError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1, not {batch_size}")
 
 
 def load_model(path: Path | str | None = None, device: str | None = None, precision: str = "auto") -> Model:

@@ -40,6 +40,17 @@ def guided(v_positive: Tensor, v_other: Tensor, scale: float) -> Tensor:
     return torch.lerp(v_other, v_positive, scale)  # exact at both ends, unlike the written-out sum
 
 
+def rescaled(v: Tensor, v_positive: Tensor, share: float) -> Tensor:
+    """Guided velocities [B, ...] led back to the spread of the unguided ones (Lin et al. 2023, arXiv 2305.08891, 3.4).
+
+    share phi in 0..1: 0 leaves v as it is, and 1 gives each row the standard deviation of its row of v_positive.
+    Equations 15 and 16, on the network's own output as there.
+    """
+    v_positive, dims = v_positive.to(v), tuple(range(1, v.ndim))
+    ratio = v_positive.std(dims, keepdim=True) / v.std(dims, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)
+    return v * (1 + share * (ratio - 1))
+
+
 def guided_denoiser(
     positive: Denoiser,
     other: Denoiser | None = None,
@@ -48,6 +59,7 @@ def guided_denoiser(
     *,
     timesteps: int | None = None,
     stacked: Denoiser | None = None,
+    rescale: float = 0.0,
 ) -> Denoiser:
     """A denoiser that guides `positive` away from `other`.
 
@@ -58,9 +70,10 @@ def guided_denoiser(
     stacked: both branches in one network call, where given: an ordinary denoiser over a doubled batch, which gets
         cat([x_t, x_t]) and returns [2B, ...], the positive rows first. It takes the place of calling `positive` and
         `other` in turn where both are needed.
+    rescale: the share phi of `rescaled`, in 0..1, where guidance acts.
 
-    Raises UsageError for an interval outside 0..1, and ValueError where guidance has no other branch to work with or an
-    interval comes without `timesteps`.
+    Raises UsageError for an interval or a rescale outside 0..1, and ValueError where guidance has no other branch to
+    work with or an interval comes without `timesteps`.
     """
     if scale != 1 and other is None and stacked is None:
         raise ValueError("guidance with a scale other than 1 needs a second branch")
@@ -70,6 +83,9 @@ def guided_denoiser(
             raise UsageError(f"The guidance interval must satisfy 0 <= low <= high <= 1, not {low} to {high}.")
         if timesteps is None:
             raise ValueError("a guidance interval is given in fractions of T, so `timesteps` must be given too")
+
+    if not 0 <= rescale <= 1:
+        raise UsageError(f"The rescale of guidance must be from 0 to 1, not {rescale}.")
 
     def acts(t: int) -> bool:
         if interval is None or timesteps is None:
@@ -87,6 +103,7 @@ def guided_denoiser(
         else:
             assert other is not None
             v_positive, v_other = positive(x_t, t), other(x_t, t)
-        return guided(v_positive, v_other, scale)
+        v = guided(v_positive, v_other, scale)
+        return rescaled(v, v_positive, rescale) if rescale else v
 
     return denoise
