@@ -1,8 +1,14 @@
-"""Pictures on disk: PNG with metadata, and grids."""
+"""Pictures on disk: PNG, WebP and JPEG with metadata, and grids.
 
+PNG holds its metadata in two iTXt chunks. WebP and JPEG have none: there `parameters` is EXIF's UserComment, where other
+tools look for it, and the JSON is an XMP property `celebgen:metadata`.
+"""
+
+import html
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,24 +32,72 @@ def encode_png(pixels: np.ndarray, parameters: str | None = None, metadata: Mapp
     return buffer.getvalue()
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The `celebgen` metadata of a PNG.
+_USER_COMMENT, _EXIF = 0x9286, 0x8769  # Exif 2.3, sections 4.6.5 and 4.6.3
+_XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:celebgen="urn:celebgen:metadata">'
+    "<celebgen:metadata>{}</celebgen:metadata></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end=\"w\"?>"
+)
+_XMP_VALUE = re.compile(rb"<celebgen:metadata>(.*?)</celebgen:metadata>", re.DOTALL)
+
+
+def encode(pixels: np.ndarray, form: str, parameters: str, metadata: Mapping[str, Any]) -> bytes:
+    """The file of uint8 [H, W, 3] as "png", "webp" (both without loss) or "jpeg" (quality 95, full colour resolution).
 
     Raises:
-        CelebgenError: the file is not a PNG that celebgen made.
+        CelebgenError: the metadata do not fit; JPEG has room for 64 KiB of each kind.
+    """
+    if form == "png":
+        return encode_png(pixels, parameters, metadata)
+    exif = Image.Exif()
+    exif.get_ifd(_EXIF)[_USER_COMMENT] = b"UNICODE\0" + parameters.encode("utf-16-be")
+    xmp = _XMP.format(html.escape(json.dumps(metadata), quote=False)).encode("utf-8")
+    settings: dict[str, Any] = {"lossless": True} if form == "webp" else {"quality": 95, "subsampling": 0}
+    buffer = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(buffer, form, exif=exif, xmp=xmp, **settings)
+    except ValueError as error:
+        raise CelebgenError(
+            f"the prompt does not fit into the metadata of a {form.upper()} ({error}); write PNG instead"
+        ) from error
+    return buffer.getvalue()
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The `celebgen` metadata of a PNG, WebP or JPEG.
+
+    Raises:
+        CelebgenError: the file is not a picture that celebgen made.
     """
     try:
         with Image.open(path) as image:
             text = image.info.get("celebgen")
-    except OSError as error:
+            packet = image.info.get("xmp")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise CelebgenError(f"{path} cannot be read as an image: {error}") from error
+    if text is None and isinstance(packet, bytes) and (found := _XMP_VALUE.search(packet)):
+        text = html.unescape(found[1].decode("utf-8", "replace"))
     try:
         metadata = json.loads(text or "")
         if not isinstance(metadata, dict):
             raise ValueError
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CelebgenError(f"{path} has no celebgen metadata; it was not made by `celebgen sample`") from error
     return metadata
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """A picture as uint8 [H, W, 3].
+
+    Raises:
+        CelebgenError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise CelebgenError(f"{path} cannot be read as an image: {error}") from error
 
 
 def grid(

@@ -1,0 +1,151 @@
+"""Jobs: one face each, numbered, with everything that decides how it looks."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from celebgen_cli import __version__
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.sampling.prompts import Entry, located
+from celebgen_cli.sampling.settings import READERS, Seeds, check_prompt, read_seeds, read_settings
+from celebgen_cli.sampling.templates import parse
+
+EXPANSIONS = ("all", "random", "none")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One face to draw. `settings`: what was said of it; the model's defaults fill in the rest."""
+
+    index: int
+    prompt: str
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    where: str = ""
+
+
+def jobs_of(entries: Iterable[Entry], seeds: Seeds, settings: Mapping[str, Any], expand: str) -> Iterator[Job]:
+    """The faces of all entries in order: entry by entry, prompt by prompt of its template, seed by seed.
+
+    What an entry says of itself wins over `seeds` and `settings`. `expand`: all prompts of a template, one at random a
+    seed, or none: braces are braces.
+
+    Raises:
+        UsageError: a template cannot be read, or stands for an empty prompt.
+    """
+    if expand not in EXPANSIONS:
+        raise UsageError(f"--expand is one of {', '.join(EXPANSIONS)}, not '{expand}'")
+    index = 0
+    for entry in entries:
+        own = {**settings, **entry.settings}
+        try:
+            for prompt, seed in _expanded(entry.prompt, entry.seeds or seeds, expand):
+                yield Job(index, check_prompt(prompt), seed, own, entry.where)
+                index += 1
+        except UsageError as error:
+            raise located(error, entry.where) from error
+
+
+def _expanded(text: str, seeds: Seeds, expand: str) -> Iterator[tuple[str, int]]:
+    if expand == "none":
+        return ((text, seed) for seed in seeds)
+    template = parse(text)
+    if expand == "random":
+        return ((template.drawn(seed), seed) for seed in seeds)
+    return ((prompt, seed) for prompt in template for seed in seeds)
+
+
+def resolve(model: Any, job: Job) -> dict[str, Any]:
+    """Every setting of a job as `Model.sample` takes it, checked.
+
+    Raises:
+        UsageError: one is out of range.
+    """
+    from celebgen_cli.pipeline import check_settings
+
+    settings = {"negative": "", "calibrate": True, **_known(model.defaults), **job.settings}
+    settings["calibrate"] = settings["calibrate"] and model.calibration is not None
+    settings["guidance_interval"] = list(settings["guidance_interval"])
+    try:
+        check_settings(
+            settings["steps"], settings["sampler"], settings["guidance"], model.schedule.timesteps,
+            settings["guidance_interval"],
+        )  # fmt: skip
+    except UsageError as error:
+        raise located(error, job.where) from error
+    return settings
+
+
+def _known(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in defaults.items() if key in READERS}
+
+
+def metadata_of(model: Any, job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a picture says of itself: enough to draw it again."""
+    return {
+        "prompt": job.prompt, "negative": settings["negative"], "seed": job.seed,
+        **{key: value for key, value in settings.items() if key != "negative"},
+        "start": 1.0, "precision": model.precision, "size": model.size, "model": model.name,
+        "model_sha256": model.sha256, "celebgen": __version__,
+    }  # fmt: skip
+
+
+def parameters_of(metadata: Mapping[str, Any]) -> str:
+    """The settings as one text, the form that other tools show."""
+    negative = f"\nNegative prompt: {metadata['negative']}" if metadata["negative"] else ""
+    pag = ", PAG: on" if metadata["pag"] else ""
+    return (
+        f"{metadata['prompt']}{negative}\nSteps: {metadata['steps']}, Sampler: {metadata['sampler']}, "
+        f"CFG scale: {metadata['guidance']}{pag}, Seed: {metadata['seed']}, "
+        f"Size: {metadata['size']}x{metadata['size']}, "
+        f"Model hash: {metadata['model_sha256'][:10]}, Model: {metadata['model']}, Version: celebgen {__version__}"
+    )
+
+
+class Digest:
+    """SHA-256 over the metadata of jobs in their order: which faces a sheet of them shows."""
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+
+    def add(self, metadata: Mapping[str, Any]) -> None:
+        self._sha.update(json.dumps(metadata, sort_keys=True).encode() + b"\n")
+
+    @property
+    def hex(self) -> str:
+        return self._sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class Again:
+    """What a picture says of how it was made: the wish to draw it again, and the model that did."""
+
+    entry: Entry
+    precision: str
+    model: str
+    sha256: str
+
+
+def again(path: Path) -> Again:
+    """Read a picture's metadata.
+
+    Raises:
+        CelebgenError: it was not made by `celebgen sample`, or says too little.
+    """
+    from celebgen_cli.images import read_metadata
+
+    found = read_metadata(path)
+    try:
+        prompt, seeds = check_prompt(found.get("prompt")), read_seeds({"seed": found.get("seed")})
+        if seeds is None:
+            raise UsageError("there is no seed")
+        if found.get("start", 1.0) != 1.0 and "start" not in READERS:
+            raise UsageError(f"it was begun at {found['start']}, which this version cannot do")
+        settings = read_settings(found, unknown="skip")
+    except UsageError as error:
+        raise CelebgenError(f"{path} does not say how to draw it again: {error}") from error
+    text = {key: str(found.get(key, "")) for key in ("precision", "model", "model_sha256")}
+    return Again(Entry(prompt, "", seeds, settings), text["precision"], text["model"], text["model_sha256"])
