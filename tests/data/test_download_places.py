@@ -179,6 +179,7 @@ def test_huggingface(celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         )
     assert got["list_eval_partition.txt"].startswith(b"000001.jpg 0\r\n000002.jpg 0\r\n")
     assert got["list_attr_celeba.txt"].splitlines()[1].endswith(b" Young ")
+    assert b" 1" in got["list_attr_celeba.txt"] and b".jpg  " not in got["list_attr_celeba.txt"]  # first: not padded
     assert "are not the official files" in said[-1]
     assert images_complete(tmp_path)
     download("huggingface", tmp_path)

@@ -138,9 +138,10 @@ def _convert(parquet: Any, path: Path, images: Path, number: int, split: int, mi
 def _write_annotations(folder: Path, rows: list[list[str]], say: Say) -> None:
     """The official text files from rows of `_convert`, byte for byte as the authors laid them out."""
     names = [f"{int(row[0]):06d}.jpg" for row in rows]
-    table = "".join(
-        name + "".join(f"{sign:>3}" for sign in row[3].split()) + "\r\n" for name, row in zip(names, rows, strict=True)
-    )
+    table = ""
+    for name, row in zip(names, rows, strict=True):  # each value but the first has three places
+        first, *others = row[3].split()
+        table += f"{name} {first}{''.join(f'{sign:>3}' for sign in others)}\r\n"
     texts = {
         "list_attr_celeba.txt": f"{len(rows)}\r\n{' '.join(ATTRIBUTES)} \r\n{table}",
         "list_eval_partition.txt": "".join(f"{n} {row[1]}\r\n" for n, row in zip(names, rows, strict=True)),
