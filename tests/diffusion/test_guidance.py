@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Normal
 
-from celebgen_cli.diffusion.guidance import guided, guided_denoiser, unwhiten, whiten
+from celebgen_cli.diffusion.guidance import guided, guided_denoiser, rescaled, unwhiten, whiten
 from celebgen_cli.diffusion.objective import from_velocity
 from celebgen_cli.diffusion.samplers import dpmpp_2m, trailing_timesteps
 from celebgen_cli.diffusion.schedule import Schedule
@@ -153,3 +153,33 @@ def test_unusable_guidance_is_refused() -> None:
     for interval in ((-0.1, 0.5), (0.5, 1.2), (0.8, 0.2), (math.nan, 1.0)):
         with pytest.raises(UsageError, match="guidance interval"):
             guided_denoiser(Branch(0.0), Branch(0.0), 2.0, interval, timesteps=1000)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+def test_rescale_is_that_of_diffusers(share: float) -> None:
+    theirs = pytest.importorskip("diffusers.guiders.guider_utils").rescale_noise_cfg
+    generator = torch.Generator().manual_seed(0)
+    v, positive = (s * torch.randn(3, 4, 5, 5, generator=generator, dtype=torch.float64) + 1 for s in (3.0, 0.7))
+    torch.testing.assert_close(rescaled(v, positive, share), theirs(v, positive, guidance_rescale=share))
+
+
+def test_rescale_by_value_row_by_row() -> None:
+    """Spreads 3 and 1 led halfway back to 1 and 5: (1 + 1/3) / 2 and (1 + 5) / 2 of what they were."""
+    line = torch.linspace(-1, 1, 9, dtype=torch.float64)
+    v, positive = torch.stack([3 * line, line]), torch.stack([line, 5 * line])
+    torch.testing.assert_close(rescaled(v, positive, 0.5), torch.stack([2 * line, 3 * line]))
+    torch.testing.assert_close(rescaled(v, positive, 1.0).std(1), positive.std(1))
+    assert torch.equal(rescaled(v, positive, 0.0), v)
+    assert torch.isfinite(rescaled(torch.zeros(1, 9), torch.zeros(1, 9), 1.0)).all()
+
+
+def test_rescale_acts_where_guidance_does() -> None:
+    line = torch.linspace(-1, 1, 9)[None]
+    denoise = guided_denoiser(
+        lambda x, t: line, lambda x, t: torch.zeros_like(line), 4.0, (0.5, 1.0), timesteps=1000, rescale=1.0
+    )
+    torch.testing.assert_close(denoise(line, 800), line)  # 4 lines, as wide as one again
+    assert torch.equal(denoise(line, 100), line)
+    for share in (-0.1, 1.1, math.nan):
+        with pytest.raises(UsageError, match="rescale of guidance must be from 0 to 1"):
+            guided_denoiser(lambda x, t: x, lambda x, t: x, 2.0, rescale=share)

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from celebgen_cli.diffusion.noise import image_noise, step_noise
-from celebgen_cli.diffusion.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, trailing_timesteps, truncated_timesteps
+from celebgen_cli.diffusion.samplers import (
+    SAMPLERS,
+    angle_2s,
+    ddim,
+    ddpm,
+    dpmpp_2m,
+    trailing_timesteps,
+    truncated_timesteps,
+)
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
 from tests.diffusion.toys import double, gaussian, knows
@@ -94,9 +102,9 @@ def test_ddim_with_eta_one_is_ddpm_on_the_same_chain(timesteps: list[int]) -> No
 def theirs(name: str, **options: object) -> Any:
     """A scheduler of diffusers on our own alpha_bar; its timestep t is our t + 1."""
     diffusers = pytest.importorskip("diffusers")
-    scheduler = getattr(diffusers, name)(
-        num_train_timesteps=1000, prediction_type="v_prediction", timestep_spacing="trailing", **options
-    )
+    if "Singlestep" not in name:
+        options["timestep_spacing"] = "trailing"
+    scheduler = getattr(diffusers, name)(num_train_timesteps=1000, prediction_type="v_prediction", **options)
     scheduler.alphas_cumprod = SCHEDULE.alphas_cumprod[1:].clone()
     return scheduler
 
@@ -169,16 +177,17 @@ def gaussian_error(name: str, timesteps: list[int], until: int = 0) -> float:
     return float((seen[until] - exact(until)).abs().max())
 
 
-@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpmpp_2m", 2)])
+@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpmpp_2m", 2), ("angle_2s", 2)])
 def test_order_of_convergence_where_log_snr_is_smooth(name: str, order: int) -> None:
     first, last = 57_600, 6_400
+    # Even numbers of steps, so that `last` ends a pair of the single-step solver.
     chains = [[round(first + (last - first) * i / n) for i in range(n + 1)] for n in (40, 80, 160)]
     errors = [gaussian_error(name, chain, until=last) for chain in chains]
     for coarse, fine in itertools.pairwise(errors):
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.15), errors
 
 
-@pytest.mark.parametrize(("name", "order"), [("ddim", 0.95), ("dpmpp_2m", 1.6)])
+@pytest.mark.parametrize(("name", "order"), [("ddim", 0.95), ("dpmpp_2m", 1.6), ("angle_2s", 1.35)])
 def test_convergence_over_the_whole_chain(name: str, order: float) -> None:
     """Both ends of log-SNR are infinite, which costs the second-order solver some of its order but not all."""
     errors = [gaussian_error(name, trailing_timesteps(64_000, steps)) for steps in (40, 80, 160)]
@@ -186,8 +195,9 @@ def test_convergence_over_the_whole_chain(name: str, order: float) -> None:
         assert math.log2(coarse / fine) > order, errors
 
 
-def test_dpmpp_2m_needs_fewer_steps_than_ddim() -> None:
-    few = gaussian_error("dpmpp_2m", trailing_timesteps(64_000, 20))
+@pytest.mark.parametrize("name", ["dpmpp_2m", "angle_2s"])
+def test_second_order_needs_fewer_steps_than_ddim(name: str) -> None:
+    few = gaussian_error(name, trailing_timesteps(64_000, 20))
     assert few < gaussian_error("ddim", trailing_timesteps(64_000, 50))
 
 
@@ -202,6 +212,55 @@ def test_dpmpp_2m_falls_back_to_ddim_where_log_snr_is_infinite() -> None:
     assert same(trailing_timesteps(1000, 3))  # the first two and the last step: all of them
     assert not same(trailing_timesteps(1000, 4))
     assert not same([900, 600, 300])  # a late start has a finite log-SNR, so only the first and last are DDIM's
+
+
+def test_angle_2s_is_of_second_order_from_pure_noise_on() -> None:
+    """No fallback at T, where log-SNR is infinite: the first pair counts like any other."""
+    last = 6_400
+    chains = [[round(64_000 + (last - 64_000) * i / n) for i in range(n + 1)] for n in (40, 80, 160)]
+    errors = [gaussian_error("angle_2s", chain, until=last) for chain in chains]
+    for coarse, fine in itertools.pairwise(errors):
+        assert math.log2(coarse / fine) == pytest.approx(2, abs=0.15), errors
+
+
+@pytest.mark.parametrize(("t", "m", "s"), [(1000, 800, 600), (900, 870, 200), (300, 20, 10), (3, 2, 1)])
+def test_angle_2s_is_exact_where_the_prediction_is_a_line_in_the_angle(t: int, m: int, s: int) -> None:
+    """x0 = a + b p: x_s = (sin s / sin t) x_t + sin s times the integral of (a + b p) / sin^2 p, by quadrature."""
+    integrate = pytest.importorskip("scipy.integrate")
+    a, b, x_t = 0.7, -1.3, 0.4
+    angle = {level: math.acos(math.sqrt(SCHEDULE.alpha_bar(level))) for level in (t, m, s)}
+    seen: dict[int, float] = {}
+
+    def denoise(x: Tensor, level: int) -> Tensor:
+        seen[level] = x.item()
+        p = math.acos(math.sqrt(SCHEDULE.alpha_bar(level)))
+        return (math.cos(p) * x - (a + b * p)) / math.sin(p)
+
+    angle_2s(denoise, double(x_t), [t, m, s], SCHEDULE)
+    area, _ = integrate.quad(lambda p: (a + b * p) / math.sin(p) ** 2, angle[s], angle[t], epsabs=1e-12, epsrel=1e-12)
+    expected = math.sin(angle[s]) / math.sin(angle[t]) * x_t + math.sin(angle[s]) * area
+    assert seen[s] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("timesteps", [[1000], [1000, 500], [400, 90]])
+def test_angle_2s_is_ddim_where_a_step_ends_at_clean_data(timesteps: list[int]) -> None:
+    x = image_noise(SEEDS, SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(angle_2s(wobbly, x, timesteps, SCHEDULE), ddim(wobbly, x, timesteps, SCHEDULE))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs
+def test_angle_2s_goes_where_the_single_step_solver_of_diffusers_goes() -> None:
+    """They draw the line in log-SNR and we in the angle: the same limit, and nearer to each other than to DDIM."""
+    scheduler = theirs("DPMSolverSinglestepScheduler", algorithm_type="dpmsolver++", solver_order=2)
+    timesteps = truncated_timesteps(1000, 90, 0.9)
+    scheduler.set_timesteps(timesteps=[t - 1 for t in timesteps])
+    start = x = image_noise(SEEDS, SHAPE, dtype=torch.float64)
+    for t in scheduler.timesteps.tolist():
+        x = scheduler.step(wobbly(x, t + 1), t, x).prev_sample
+    ours = angle_2s(wobbly, start, timesteps, SCHEDULE)
+    apart = (ours - x).abs().max()
+    assert apart < 0.02
+    assert apart < (ours - ddim(wobbly, start, timesteps, SCHEDULE)).abs().max() / 3
 
 
 def test_ddpm_samples_have_the_mean_and_spread_of_the_data() -> None:
