@@ -1,6 +1,7 @@
 """Text in, faces out: seeds, coordinates, guidance, and settings that cannot work."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 
+import celebgen_cli
 from celebgen_cli import pipeline
 from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.samplers import SAMPLERS
 from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps
 from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import to_uint8
 from celebgen_cli.models.layers import Gaussian, TextFeatures
+from celebgen_cli.models.spectrum import RINGS
 from celebgen_cli.pipeline import Model, generate, load_model
 from tests.networks import tiny_cvae, tiny_text, tiny_unet, write_tiny_model
 
@@ -231,6 +235,75 @@ def test_reconstruction_is_without_text(model: Model) -> None:
     assert model.reconstruct(images[:0]).shape == (0, 32, 32, 3)
     with pytest.raises(UsageError, match=r"takes pictures"):
         model.reconstruct(images[:, :16])
+
+
+def test_encode_and_decode_are_the_two_halves(model: Model) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    z = model.encode(images)
+    assert z.shape == (5, 4, 8, 8)
+    np.testing.assert_array_equal(model.decode(z), model.reconstruct(images))
+    with torch.inference_mode():
+        expected = to_uint8(model.cvae.decode(z[:2], model.text(["man", "woman"])))
+    assert np.abs(model.decode(z[:2], ["man", "woman"]).astype(int) - expected).max() <= 1
+    with pytest.raises(UsageError, match=r"5 latents need as many prompts, not 1"):
+        model.decode(z, ["man"])
+    with pytest.raises(UsageError, match=r"takes pictures"):
+        model.encode(images[0])
+
+
+def test_the_prior_is_where_denoising_starts(model: Model, spy: Spy) -> None:
+    prior = model.prior(PROMPTS[:3], batch_size=2)
+    expected = model.cvae.prior(model.text(PROMPTS[:3]))
+    assert (prior.mean.shape, prior.mean.dtype, prior.prompts) == ((3, 4, 8, 8), np.float32, tuple(PROMPTS[:3]))
+    np.testing.assert_allclose(prior.mean, expected.mean.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(prior.std, expected.log_std.exp().numpy(), rtol=1e-4, atol=1e-5)
+    model.sample(PROMPTS[:3], [4, 5, 6], steps=2)
+    start = spy.calls[0][0][:3]  # u at T; the draw of the prior that it stands for, decoded:
+    z = torch.from_numpy(prior.mean) + torch.from_numpy(prior.std) * start
+    np.testing.assert_array_equal(prior.faces([4, 5, 6]), model.decode(z, PROMPTS[:3]))
+    np.testing.assert_array_equal(prior.faces(), model.decode(torch.from_numpy(prior.mean), PROMPTS[:3]))
+    with pytest.raises(UsageError, match=r"3 prompts need as many seeds, not 1"):
+        prior.faces([4])
+
+
+def test_the_prior_of_nothing(model: Model) -> None:
+    prior = model.prior([])
+    assert prior.mean.shape == prior.std.shape == (0, 4, 8, 8)
+    assert prior.faces().shape == prior.faces([]).shape == (0, 32, 32, 3)
+    assert prior.mean.nbytes == 0
+    assert "model" not in repr(prior)  # which is all its weights
+
+
+def test_settings_say_what_sample_will_do(model: Model) -> None:
+    assert model.settings(guidance=None, steps=5) == {
+        "sampler": "ddim", "steps": 5, "guidance": 2.0, "guidance_interval": [0.0, 1.0], "pag": False, "eta": 0.0,
+        "spacing": "trailing", "rescale": 0.0, "start": 1.0,
+    }  # fmt: skip
+    with pytest.raises(UsageError, match=r"no setting 'cfg'"):
+        model.settings(cfg=3)
+    with pytest.raises(UsageError, match=r"--batch-size must be at least 1, not 0"):
+        model.sample(["man"], [0], batch_size=0)
+
+
+def test_settings_that_a_calibration_was_not_measured_with(model: Model) -> None:
+    assert model.uncalibrated(steps=9) == []  # there is none
+    flat = Calibration(torch.zeros(4, 8, 8), torch.zeros(4, 3), torch.ones(4, 3), torch.ones(3, RINGS))
+    record = {"settings": {"steps": 3, "sampler": "ddim", "guidance": 2.0, "guidance_interval": [0.0, 1.0]}}
+    calibrated = replace(model, calibration=flat, info={**model.info, "calibration": record})
+    assert calibrated.uncalibrated() == calibrated.uncalibrated(steps=3, guidance_interval=(0.0, 1.0)) == []
+    assert calibrated.uncalibrated(steps=4, rescale=0.5, negative="hat") == ["steps", "rescale", "negative"]
+    other = replace(calibrated, info={**model.info, "defaults": {**model.info["defaults"], "guidance": 5.0},
+                                      "calibration": record})  # fmt: skip
+    assert other.uncalibrated() == ["guidance"]
+    assert replace(calibrated, info=model.info).uncalibrated(pag=True) == ["pag"]  # without a record: the defaults
+
+
+def test_the_package_names_what_programs_use() -> None:
+    assert celebgen_cli.load_model is load_model
+    assert celebgen_cli.Model is Model
+    assert {"Model", "Prior", "load_model"} <= set(dir(celebgen_cli))
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'"):
+        _ = celebgen_cli.nothing
 
 
 def test_sha256_names_the_weights(model: Model, tmp_path: Path) -> None:

@@ -156,11 +156,13 @@ def test_unusable_guidance_is_refused() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
-def test_rescale_is_that_of_diffusers(share: float) -> None:
-    theirs = pytest.importorskip("diffusers.guiders.guider_utils").rescale_noise_cfg
+def test_rescale_is_that_of_the_paper(share: float) -> None:
+    """Equations 14 to 16 of Lin et al., row by row, as they are written there."""
     generator = torch.Generator().manual_seed(0)
     v, positive = (s * torch.randn(3, 4, 5, 5, generator=generator, dtype=torch.float64) + 1 for s in (3.0, 0.7))
-    torch.testing.assert_close(rescaled(v, positive, share), theirs(v, positive, guidance_rescale=share))
+    for made, x_cfg, x_pos in zip(rescaled(v, positive, share), v, positive, strict=True):
+        x_rescaled = x_cfg * (x_pos.std() / x_cfg.std())
+        torch.testing.assert_close(made, share * x_rescaled + (1 - share) * x_cfg)
 
 
 def test_rescale_by_value_row_by_row() -> None:
