@@ -39,8 +39,11 @@ def similarity(points: np.ndarray, target: np.ndarray = MEAN_FACE) -> np.ndarray
     """
     z, w = (p[:, 0] + 1j * p[:, 1] for p in (np.asarray(points, dtype=np.float64), target))
     centered = z - z.mean()
-    spread = float((np.abs(centered) ** 2).sum())
-    if not spread > 0:
+    with np.errstate(over="ignore"):
+        spread = float((np.abs(centered) ** 2).sum())
+    if not spread < math.inf:
+        raise CelebgenError("the landmarks are infinitely far apart")
+    if spread == 0:
         raise CelebgenError("the landmarks are all in one place")
     a = complex((np.conj(centered) * (w - w.mean())).sum() / spread)
     b = w.mean() - a * z.mean()
@@ -64,7 +67,7 @@ def align(image: Image.Image, points: np.ndarray, crop: str, size: int) -> tuple
         uint8 [size, size, 3], and the landmarks in it, float64 [5, 2].
 
     Raises:
-        CelebgenError: see `similarity`.
+        CelebgenError: see `similarity`; or the crop would lie wholly outside of the picture.
     """
     from PIL import Image as PIL
 
@@ -83,6 +86,8 @@ def align(image: Image.Image, points: np.ndarray, crop: str, size: int) -> tuple
     inverse = np.linalg.inv(matrix[:, :2])
     corners = np.array([[0, 0], [canvas[0], 0], [0, canvas[1]], canvas], dtype=np.float64)
     source = (corners - matrix[:, 2]) @ inverse.T
+    if (source.max(0) < 0).any() or (source.min(0) > image.size).any():
+        raise CelebgenError("the landmarks lie outside of the picture")
     low, high = np.floor(source.min(0)).astype(int) - 3, np.ceil(source.max(0)).astype(int) + 3
     first = np.clip(low, 0, np.array(image.size) - 1)  # only what the crop sees of a large picture
     last = np.clip(high, first + 1, image.size)

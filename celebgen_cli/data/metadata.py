@@ -25,6 +25,7 @@ from celebgen_cli.data.annotations import POINTS
 from celebgen_cli.errors import CelebgenError
 
 FILES = ("metadata.jsonl", "metadata.csv")
+MAX_BYTES = 256 * 2**20  # of a file; five captions for each of CelebA's images are 80 MB
 MAX_CAPTION = 10_000  # characters; a text encoder reads the first few dozen words
 TEXT_COLUMNS = ("text", "caption")
 _COORDINATES = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")

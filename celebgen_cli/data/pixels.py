@@ -9,8 +9,11 @@ import contextlib
 import io
 import itertools
 import multiprocessing
+import multiprocessing.process
 import os
 import signal
+import threading
+import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -22,7 +25,7 @@ import numpy as np
 
 from celebgen_cli.data import crops
 from celebgen_cli.data.alignment import align
-from celebgen_cli.data.sources import BadImage, SourceReader, decode_rgb
+from celebgen_cli.data.sources import BadImage, Member, SourceReader, decode_rgb
 from celebgen_cli.data.workplace import Journal
 from celebgen_cli.errors import CelebgenError
 
@@ -30,13 +33,14 @@ CHUNK = 256  # images a task: enough to hide the cost of handing it out, few eno
 
 
 class Item(NamedTuple):
-    """One image of the plan: its number, the index of its source, its name in it, and where it is to be aligned
-    its ten landmarks, x and y in turn, in continuous coordinates.
+    """One image of the plan: its number, the index of its source, its name in it, its place in an archive, and where
+    it is to be aligned its ten landmarks, x and y in turn, in continuous coordinates.
     """
 
     number: int
     source: int
     name: str
+    place: Member | None = None
     points: tuple[float, ...] | None = None
 
 
@@ -135,7 +139,7 @@ def fill(
         progress(done, total)
     workers = min(workers or os.cpu_count() or 1, len(todo))
     if workers <= 1:
-        with SourceReader(settings.sources) as reader:
+        with SourceReader(settings.sources) as reader, warnings.catch_warnings(action="ignore"):
             for number, task in todo.items():
                 note(number, _do_rows(reader, settings, task))
         return bad
@@ -165,13 +169,22 @@ _settings: Settings | None = None
 
 def _start_worker(settings: Settings) -> None:
     global _reader, _settings
+    warnings.simplefilter("ignore")  # of broken EXIF and the like; what cannot be used is in rejected.csv
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with contextlib.suppress(ImportError, AttributeError):
         from PIL import AvifImagePlugin
 
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # one process a core already
     _reader, _settings = SourceReader(settings.sources), settings
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    """End this process when its parent does: after a kill nobody may write into rows that a later run fills."""
+    parent.join()
+    os._exit(1)
 
 
 def _work(task: Task) -> Result:
@@ -185,7 +198,7 @@ def _do_rows(reader: SourceReader, settings: Settings, task: Task) -> Result:
     pixels = np.zeros((len(task.items), settings.size, settings.size, 3), dtype=np.uint8)
     for place, item in enumerate(task.items):
         try:
-            image = decode_rgb(reader.read(item.source, item.name))
+            image = decode_rgb(reader.read(item.source, item.name, item.place))
             if item.points is not None:
                 pixels[place], _ = align(image, np.reshape(item.points, (-1, 2)), settings.crop, settings.size)
             elif settings.already:

@@ -7,6 +7,7 @@ names and may have captions.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -16,9 +17,10 @@ import numpy as np
 from celebgen_cli.data import annotations as notes
 from celebgen_cli.data.alignment import similarity, transform_points
 from celebgen_cli.data.attributes import ATTRIBUTES
+from celebgen_cli.data.metadata import MAX_BYTES as MAX_METADATA
 from celebgen_cli.data.metadata import Metadata, read_metadata
 from celebgen_cli.data.pixels import Item
-from celebgen_cli.data.sources import BadImage, SourceReader, list_files, only_images
+from celebgen_cli.data.sources import BadImage, Member, SourceReader, list_files, locate, only_images
 from celebgen_cli.errors import CelebgenError, UsageError
 
 
@@ -117,6 +119,7 @@ def plan(
 @dataclass
 class _Listed:
     images: list[str]
+    places: list[Member | None]
     metadata: Metadata
 
 
@@ -127,11 +130,11 @@ def _list(source: Path) -> _Listed:
 
         def read(name: str) -> bytes:
             try:
-                return reader.read(0, name)
+                return reader.read(0, name, limit=MAX_METADATA)
             except BadImage as error:
                 raise CelebgenError(f"{source.name}/{name}: {error}") from error
 
-        return _Listed(images, read_metadata(source.name, names, images, read))
+        return _Listed(images, locate(source, images), read_metadata(source.name, names, images, read))
 
 
 def _celeba(sources: Sequence[Path], listed: list[_Listed], folder: Path, crop: str, size: int) -> Plan:
@@ -148,7 +151,7 @@ def _celeba(sources: Sequence[Path], listed: list[_Listed], folder: Path, crop: 
     taken: dict[int, Item] = {}
     rejected: list[tuple[str, str, str]] = []
     for index, (source, files_of) in enumerate(zip(sources, listed, strict=True)):
-        for name in files_of.images:
+        for name, place in zip(files_of.images, files_of.places, strict=True):
             found += 1
             number = notes.image_number(name)
             if number is None:
@@ -156,7 +159,7 @@ def _celeba(sources: Sequence[Path], listed: list[_Listed], folder: Path, crop: 
             elif number in taken:
                 repeats += 1
             else:
-                taken[number] = Item(number, index, name)
+                taken[number] = Item(number, index, name, place)
     items = [taken[number] for number in sorted(taken)]
     numbers = np.array([item.number for item in items], dtype=np.int64)
     known = np.isin(numbers, attributes.ids)
@@ -198,12 +201,18 @@ def _celeba(sources: Sequence[Path], listed: list[_Listed], folder: Path, crop: 
 
 def _own(sources: Sequence[Path], listed: list[_Listed]) -> Plan:
     """People's own pictures: a row for each file, known by its name; the split is a hash of the name."""
-    several = len(sources) > 1
+    several, repeats = len(sources) > 1, 0
+    met: set[tuple[str, str]] = set()
     items: list[Item] = []
     names: list[str] = []
     for index, (source, files_of) in enumerate(zip(sources, listed, strict=True)):
-        for name in files_of.images:
-            items.append(Item(len(items), index, name))
+        for name, place in zip(files_of.images, files_of.places, strict=True):
+            where = (os.path.realpath(source), name) if source.is_file() else (os.path.realpath(source / name), "")
+            if where in met:  # a folder and one within it, or one source named twice
+                repeats += 1
+                continue
+            met.add(where)
+            items.append(Item(len(items), index, name, place))
             names.append(f"{source.name}/{name}" if several else name)
     digests = [hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:7] for name in names]
     codes = hash_partition(np.array([int.from_bytes(digest) for digest in digests], dtype=np.int64))
@@ -223,7 +232,8 @@ def _own(sources: Sequence[Path], listed: list[_Listed]) -> Plan:
         identity=np.full(len(items), -1, dtype=np.int64),
         captions=_captions(items, listed),
         names=names,
-        found=len(items),
+        found=len(items) + repeats,
+        repeats=repeats,
         partition="hash",
         sentences=sentences,
     )

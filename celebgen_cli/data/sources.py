@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from celebgen_cli.errors import CelebgenError, UsageError
 
@@ -26,7 +27,6 @@ MAX_BYTES = 64 * 2**20
 
 MAX_PIXELS = 50_000_000
 """The largest image, width times height, that is decoded."""
-
 
 _ROTATED = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 # where an orientation can be; asking for it takes longer than decoding a small face without any
@@ -104,6 +104,31 @@ def looks_like_html(head: bytes) -> bool:
     return text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml version")) or b"<html" in text[:512]
 
 
+class Member(NamedTuple):
+    """Where a file lies in a zip archive: a process that is told so need not read the archive's list again."""
+
+    offset: int
+    packed: int
+    size: int
+    crc: int
+    deflated: bool
+
+
+def locate(source: Path, names: list[str]) -> list[Member | None]:
+    """The place of each of these files in a zip archive; None where only `zipfile` can read it, and in folders."""
+    if Path(source).is_dir():
+        return [None] * len(names)
+    plain = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
+    with open_archive(source) as archive:
+        infos = [archive.NameToInfo.get(name) for name in names]
+    return [
+        Member(info.header_offset, info.compress_size, info.file_size, info.CRC, plain[info.compress_type])
+        if info is not None and info.compress_type in plain and not info.flag_bits & 0x61  # encrypted, patched
+        else None
+        for info in infos
+    ]
+
+
 class SourceReader:
     """Reads files out of several sources and keeps the archives open; one reader a process.
 
@@ -113,38 +138,70 @@ class SourceReader:
 
     def __init__(self, sources: list[Path]) -> None:
         self.sources = [Path(source) for source in sources]
+        self._folders = [source.is_dir() for source in self.sources]
         self._archives: dict[int, zipfile.ZipFile] = {}
+        self._files: dict[int, BinaryIO] = {}
 
-    def read(self, source: int, name: str) -> bytes:
+    def read(self, source: int, name: str, place: Member | None = None, limit: int | None = None) -> bytes:
         """The content of one file.
+
+        Args:
+            source: index of the source.
+            name: the file's name in it.
+            place: where it lies in an archive, from `locate`, if that is known.
+            limit: the most bytes that are read, `MAX_BYTES` if None.
 
         Raises:
             BadImage: it is missing, too large, encrypted, damaged or unreadable.
         """
+        limit = MAX_BYTES if limit is None else limit
         path = self.sources[source]
         try:
-            if path.is_dir():
-                file = path / name
-                size = file.stat().st_size
-                if size > MAX_BYTES:
-                    raise BadImage(f"the file has {size} bytes, more than {MAX_BYTES}")
-                return file.read_bytes()
-            archive = self._archives.get(source)
-            if archive is None:
-                archive = self._archives[source] = zipfile.ZipFile(path)
-            with archive.open(name) as member:
-                data = member.read(MAX_BYTES + 1)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, KeyError, EOFError) as error:
+            if self._folders[source]:
+                status = (path / name).stat()
+                if not stat.S_ISREG(status.st_mode):  # reading a named pipe would never end
+                    raise BadImage("this is no file")
+                if status.st_size > limit:
+                    raise BadImage(f"the file has {status.st_size} bytes, more than {limit}")
+                with (path / name).open("rb") as file:
+                    data = file.read(limit + 1)
+            elif place is not None:
+                data = self._read_member(source, place, limit)
+            else:
+                archive = self._archives.get(source)
+                if archive is None:
+                    archive = self._archives[source] = zipfile.ZipFile(path)
+                with archive.open(name) as member:
+                    data = member.read(limit + 1)
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, KeyError, EOFError, ValueError) as error:
             raise BadImage(f"cannot be read: {error}") from error
-        if len(data) > MAX_BYTES:  # what the archive says of the size is not trusted
-            raise BadImage(f"the file has more than {MAX_BYTES} bytes")
+        if len(data) > limit:  # what the archive says of the size is not trusted
+            raise BadImage(f"the file has more than {limit} bytes")
+        return data
+
+    def _read_member(self, source: int, place: Member, limit: int) -> bytes:
+        file = self._files.get(source)
+        if file is None:
+            file = self._files[source] = self.sources[source].open("rb")
+        file.seek(place.offset)
+        head = file.read(30)  # the local header: signature, ..., length of the name, length of the extra field
+        if len(head) < 30 or not head.startswith(b"PK\3\4"):
+            raise zipfile.BadZipFile("there is no file where the archive's list says")
+        file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), os.SEEK_CUR)
+        packed = file.read(min(place.packed, limit + 1))
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, limit + 1) if place.deflated else packed
+        if len(data) <= limit and (len(data) != place.size or zlib.crc32(data) != place.crc):
+            raise zipfile.BadZipFile("cut off, or damaged: the CRC-32 does not fit")
         return data
 
     def close(self) -> None:
         """Close the archives."""
         for archive in self._archives.values():
             archive.close()
+        for file in self._files.values():
+            file.close()
         self._archives.clear()
+        self._files.clear()
 
     def __enter__(self) -> SourceReader:
         return self
@@ -188,8 +245,10 @@ def decode_rgb(data: bytes) -> Image.Image:
         raise BadImage("not a JPEG, PNG, WebP or AVIF image") from error
     except Image.DecompressionBombError as error:
         raise BadImage(f"the image is too large: {error}") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, TypeError) as error:
-        raise BadImage(f"cannot be decoded: {error}") from error
+    except BadImage:
+        raise
+    except Exception as error:  # hostile bytes make the decoders raise anything, struct.error and KeyError among it
+        raise BadImage(f"cannot be decoded: {error or type(error).__name__}") from error
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -75,14 +75,12 @@ def workplace(out: Path, key: str, needed: int) -> Iterator[Path]:
                 yield folder
                 (folder / KEY).unlink()
                 (folder / JOURNAL).unlink(missing_ok=True)
+                aside = out.parent / f".{out.name}.old"
                 if out.exists():  # an empty folder, or one that is to be replaced
-                    aside = out.parent / f".{out.name}.old"
                     shutil.rmtree(aside, ignore_errors=True)
                     os.replace(out, aside)
-                    os.replace(folder, out)
-                    shutil.rmtree(aside, ignore_errors=True)
-                else:
-                    os.replace(folder, out)
+                os.replace(folder, out)
+                shutil.rmtree(aside, ignore_errors=True)  # where a run was killed between the two, it is still there
             except KeyboardInterrupt:
                 raise
             except BaseException:

@@ -106,3 +106,8 @@ def test_landmarks_that_cannot_be_used() -> None:
         similarity(np.ones((5, 2)))
     with pytest.raises(CelebgenError, match="too small to be aligned"):
         similarity(MEAN_FACE / 40)
+    far = Image.new("RGB", (60, 70))
+    with pytest.raises(CelebgenError, match="outside of the picture"):  # or 10^12 border pixels would be repeated
+        align(far, MEAN_FACE + 1e6, "face178", 64)
+    with pytest.raises(CelebgenError, match="infinitely far"):
+        similarity(MEAN_FACE * 1e200)

@@ -149,3 +149,8 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     prepare([tmp_path / "in"], tmp_path / "out", annotations=None, size=64, workers=1)
     image = open_dataset(tmp_path / "out").split("train").images[0]
     np.testing.assert_array_equal(image, np.repeat((gray // 257).astype(np.uint8)[..., None], 3, 2))
+
+
+def test_one_picture_in_two_sources_is_taken_once(photos: Path, tmp_path: Path) -> None:
+    report = prepare([photos, photos / "holiday"], tmp_path / "out", annotations=None, size=32, workers=1)
+    assert (report.found, report.repeats, sum(report.counts.values())) == (6, 2, 4)

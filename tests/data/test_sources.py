@@ -1,6 +1,7 @@
 """Images out of folders and zips, and every way in which one of them can be bad."""
 
 import io
+import os
 import struct
 import zipfile
 import zlib
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image, features
 
 from celebgen_cli.data import sources
-from celebgen_cli.data.sources import BadImage, SourceReader, decode_rgb, list_images
+from celebgen_cli.data.sources import BadImage, Member, SourceReader, decode_rgb, list_images, locate
 from celebgen_cli.errors import CelebgenError, UsageError
 
 
@@ -132,3 +133,63 @@ def png_header(width: int, height: int) -> bytes:
 def test_bad_images_say_why(data: bytes, reason: str) -> None:
     with pytest.raises(BadImage, match=reason):
         decode_rgb(data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_place_in_an_archive_is_read_like_the_name(tmp_path: Path, method: int) -> None:
+    files = {"a/1.png": RED, "ü.png": b"", "3.png": bytes(range(256)) * 900}
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    places = locate(tmp_path / "a.zip", list(files))
+    assert all((place is None) == (method == zipfile.ZIP_BZIP2) for place in places)
+    with SourceReader([tmp_path / "a.zip"]) as reader:
+        for (name, data), place in zip(files.items(), places, strict=True):
+            assert reader.read(0, name, place) == reader.read(0, name) == data
+    assert locate(tmp_path, ["x"]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"crc": 1}, "CRC"), ({"size": 3}, "CRC"), ({"offset": 9}, "no file where"), ({"offset": 10**9}, "no file where")],
+)
+def test_an_archive_whose_list_lies(tmp_path: Path, changes: dict[str, int], reason: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("1.png", RED)
+    place = locate(tmp_path / "a.zip", ["1.png"])[0]
+    assert place is not None
+    with SourceReader([tmp_path / "a.zip"]) as reader, pytest.raises(BadImage, match=reason):
+        reader.read(0, "1.png", Member(**{**place._asdict(), **changes}))
+
+
+def test_a_bomb_is_unpacked_no_further_than_the_limit(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("1.png", bytes(10**7))
+    place = locate(tmp_path / "a.zip", ["1.png"])[0]
+    with SourceReader([tmp_path / "a.zip"]) as reader, pytest.raises(BadImage, match="more than 5000 bytes"):
+        reader.read(0, "1.png", place, limit=5000)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.png")
+    with SourceReader([tmp_path]) as reader, pytest.raises(BadImage, match="no file"):
+        reader.read(0, "1.png")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_flipped_bytes_are_decoded_or_refused(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.effect_noise((24, 20), 60).convert("RGB"), kind, exif=exif)
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        broken = bytearray(data)
+        for place in rng.integers(0, len(data), 3):
+            broken[place] = rng.integers(256)
+        try:
+            image = decode_rgb(bytes(broken))
+        except BadImage as error:
+            assert "\n" not in str(error)
+        else:
+            assert image.mode == "RGB"

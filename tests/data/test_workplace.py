@@ -46,6 +46,42 @@ def undisturbed(celeba: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return tree(out)
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found in /proc")
+def test_workers_end_with_a_killed_parent(celeba: Path, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(
+        SCRIPT.replace("workers=1", "workers=2").replace("prepare([", "__name__ == '__main__' and prepare([")
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(celeba), str(tmp_path / "out")], stderr=subprocess.DEVNULL
+    )
+    journal = tmp_path / ".out.partial" / JOURNAL
+    while process.poll() is None and (not journal.exists() or not journal.read_bytes()):
+        time.sleep(0.005)
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    process.kill()
+    process.wait()
+    assert len(children) >= 2
+    until = time.monotonic() + 10
+    while any(alive(pid) for pid in children) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not any(alive(pid) for pid in children)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_was_set_aside_by_a_killed_run_goes(tmp_path: Path) -> None:
+    (tmp_path / ".out.old").mkdir()
+    with workplace(tmp_path / "out", "key", 0):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_kill_and_go_on(celeba: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     out, script = tmp_path / "out", tmp_path / "run.py"
