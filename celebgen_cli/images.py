@@ -1,7 +1,7 @@
 """Pictures on disk: PNG, WebP and JPEG with metadata, and grids.
 
-PNG holds its metadata in two iTXt chunks. WebP and JPEG have none: there `parameters` is EXIF's UserComment, where other
-tools look for it, and the JSON is an XMP property `celebgen:metadata`.
+PNG holds its metadata in two iTXt chunks. WebP and JPEG have none: there `parameters` is EXIF's UserComment, where
+other tools look for it, and the JSON is an XMP property `celebgen:metadata`.
 """
 
 import html
@@ -37,7 +37,7 @@ _XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:celebgen="urn:celebgen:metadata">'
-    "<celebgen:metadata>{}</celebgen:metadata></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end=\"w\"?>"
+    '<celebgen:metadata>{}</celebgen:metadata></rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
 _XMP_VALUE = re.compile(rb"<celebgen:metadata>(.*?)</celebgen:metadata>", re.DOTALL)
 

@@ -15,6 +15,7 @@ from celebgen_cli.cli import (
     info,
     prepare,
     sample,
+    serve,
     train_clip,
     train_diffusion,
     train_vae,
@@ -47,6 +48,7 @@ def root(
 
 
 app.command("sample")(sample.sample)
+app.command("serve")(serve.serve)
 app.command("download")(download.download)
 app.command("prepare")(prepare.prepare)
 app.command("explore")(explore.explore)

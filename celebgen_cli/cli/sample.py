@@ -1,31 +1,69 @@
 """`celebgen sample`: faces from words."""
 
+import contextlib
+import itertools
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from celebgen_cli import __version__
 from celebgen_cli.cli import common
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from celebgen_cli.sampling.jobs import Job
+    from celebgen_cli.sampling.prompts import Entry
+    from celebgen_cli.sampling.sheets import Sheet
+
+NO_PROMPT = 'no prompt was given; say what the face shows, for example: celebgen sample "smiling woman"'
 
 
 def sample(
     prompts: Annotated[
-        list[str] | None, typer.Argument(help="What the face shows; from stdin, a line each, if absent.")
+        list[str] | None,
+        typer.Argument(help="What the face shows; {a|b} stands for either; from stdin, a line each, if absent."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the faces (or `-`: one PNG to stdout).")
-    ] = Path("outputs"),
-    num: Annotated[int, typer.Option("--num", "-n", min=1, help="Faces a prompt.")] = 1,
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Folder for the faces, a file, a pattern such as {index:04d}_{seed}_{slug}.webp, or - for one PNG to "
+            "stdout.",
+        ),
+    ] = "outputs",
+    form: Annotated[
+        str | None, typer.Option("--format", help="png, webp or jpeg; default: by the name of the output, or png.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    prompts_file: Annotated[
+        str | None, typer.Option("--prompts", metavar="PATH", help="File of prompts, or - for stdin.")
+    ] = None,
+    prompts_format: Annotated[
+        str | None,
+        typer.Option(
+            help="text, a prompt a line; jsonl or csv, with settings beside each prompt; default: by the file's name, "
+            "or text."
+        ),
+    ] = None,
+    expand: Annotated[
+        str, typer.Option(help="Of {a|b}: all, every combination; random, one a seed; none, braces are braces.")
+    ] = "all",
+    num: Annotated[int | None, typer.Option("--num", "-n", min=1, help="Faces a prompt; default: 1.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the first face of each prompt; the next ones count up.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Seed of the first face of each prompt; the next ones count up; default: 0."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds of each prompt's faces, such as 0-63,100.")] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Draw the face of this picture again; options given beside it are the difference."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the model's.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="ddim, ddpm or dpmpp_2m; default: the model's.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ddim, ddpm, dpmpp_2m or angle_2s; default: the model's.")] = None,
     guidance: Annotated[
         float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: the model's.")
     ] = None,
@@ -36,165 +74,235 @@ def sample(
             help="Fractions of the noise scale (1 is pure noise) where guidance acts; default: the model's.",
         ),
     ] = None,
+    rescale: Annotated[
+        float | None, typer.Option(help="From 0 to 1, against the glare of strong guidance; default: the model's.")
+    ] = None,
     pag: Annotated[
         bool | None,
         typer.Option(
             "--pag/--no-pag", help="Guide away from a network without self-attention too; default: the model's."
         ),
     ] = None,
+    eta: Annotated[float | None, typer.Option(help="Noise of ddim's steps, from 0 to 1; default: the model's.")] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help="Of the steps: trailing, quadratic or logsnr; default: the model's.")
+    ] = None,
+    start: Annotated[
+        float | None,
+        typer.Option(help="Fraction of the noise scale where denoising begins, from the prior; default: the model's."),
+    ] = None,
     calibrate: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--calibrate/--no-calibrate", help="Correct tones and frequencies of what is drawn, if the model can."
+            "--calibrate/--no-calibrate",
+            help="Correct tones and frequencies of what is drawn, if the model can; default: yes.",
         ),
-    ] = True,
-    negative: Annotated[str, typer.Option(help="What the face shall not show.")] = "",
-    grid: Annotated[Path | None, typer.Option(help="Also write all faces as one labelled sheet to this PNG.")] = None,
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help="What the face shall not show.")] = None,
+    grid: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Also write all faces as one labelled sheet to this PNG."),
+    ] = None,
+    gif: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Also write the denoising, from the prior's mean to the face, to this GIF."),
+    ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Also write a contact sheet, one HTML file with the pictures inside."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Also show the faces in the terminal.")] = False,
     model: Annotated[Path | None, typer.Option(help="Model folder; default: the model in the box.")] = None,
     device: common.Device = None,
     precision: Annotated[
-        str, typer.Option(help="fp32: the same face at any batch size; auto or bf16: faster, off by a level or two.")
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            help="fp32 (default): the same face at any batch size; auto or bf16: faster, off by a level or two."
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces at once; changes no face.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a face on stdout, not its path.")] = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Make faces from words; prints the path of each file written.
 
+    A face that is there already is not drawn again, so the same command goes on where it was interrupted.
+
     Examples:
 
       celebgen sample "smiling woman blond hair"
 
-      celebgen sample "old man with glasses" "young woman, bangs" -n 8 --grid sheet.png
+      celebgen sample "{young|old} man with {glasses|a beard}" -n 8 --grid sheet.png
+
+      celebgen sample "old man" --seeds 0-63 -o "{slug}/{seed:04d}.webp"
+
+      celebgen sample --from outputs/0000_0_old-man.png --guidance 3
 
       cat prompts.txt | celebgen sample -o faces --json
     """
-    texts = _prompts(prompts)
-    to_stdout = str(output) == "-"
-    if to_stdout and len(texts) * num != 1:
-        raise UsageError(f"-o - writes one PNG, but {len(texts) * num} faces were asked for; give a folder with -o DIR")
-    if to_stdout and json:
-        raise UsageError("-o - and --json both want stdout; leave one of them out")
-    if seed + num > 2**64:
-        raise UsageError(f"--seed must be at most {2**64 - num} for {num} faces, not {seed}")
+    from celebgen_cli.sampling.jobs import again, jobs_of
+    from celebgen_cli.sampling.outputs import Place
+    from celebgen_cli.sampling.prompts import Entry
+    from celebgen_cli.sampling.settings import read_seeds, read_settings
 
-    from celebgen_cli.images import encode_png, save_grid
+    place = Place.parsed(output, form, force)
+    if place.kind == "stdout" and json:
+        raise UsageError("-o - and --json both want stdout; leave one of them out")
+    made = None if source is None else again(source)
+    settings = {
+        **({} if made is None else made.entry.settings),
+        **read_settings({
+            "steps": steps, "sampler": sampler, "guidance": guidance, "guidance_interval": guidance_interval,
+            "rescale": rescale, "pag": pag, "eta": eta, "spacing": spacing, "start": start, "calibrate": calibrate,
+            "negative": negative,
+        }),
+    }  # fmt: skip
+    if made is not None and seed is None and seeds is None:
+        seed = next(iter(made.entry.seeds))
+    own_seeds = read_seeds({"seed": 0 if seed is None and seeds is None else seed, "seeds": seeds, "num": num})
+    assert own_seeds is not None
+    sheets = _sheets(grid, gif, html, len(own_seeds) if len(own_seeds) > 1 else None, force)
+
+    entries, repeatable = _entries(prompts, prompts_file, prompts_format, made is not None)
+    if made is not None and entries is None:
+        entries, repeatable, expand = (lambda: iter([Entry(made.entry.prompt)])), True, "none"
+    assert entries is not None
+
+    def jobs() -> "Iterator[Job]":
+        return jobs_of(entries(), own_seeds, settings, expand)
+
+    _draw(
+        jobs, repeatable, place, sheets, made=made, model=model, device=device, batch_size=batch_size, show=show,
+        precision=precision or (made.precision if made else "") or "fp32", json=json, quiet=quiet,
+    )  # fmt: skip
+
+
+def _entries(
+    arguments: list[str] | None, file: str | None, form: str | None, optional: bool
+) -> "tuple[Callable[[], Iterator[Entry]] | None, bool]":
+    """Where the prompts come from, and whether they can be gone through twice; None where `optional` and none are."""
+    from celebgen_cli.sampling.prompts import format_of, from_arguments, from_file, from_stream
+
+    if arguments:
+        if file is not None:
+            raise UsageError("prompts were given as arguments and with --prompts; leave one of them out")
+        found = from_arguments(arguments)
+        return (lambda: iter(found)), True
+    if file is not None and file != "-":
+        how = format_of(file, form)
+        return (lambda: from_file(file, how)), "\0" not in file and Path(file).is_file()
+    if file is None and optional:
+        return None, True
+    if file is None and sys.stdin.isatty():
+        raise UsageError(NO_PROMPT)
+    how = format_of("", form)
+    return (lambda: from_stream(sys.stdin.buffer, how, "stdin")), False
+
+
+def _sheets(grid: str | None, gif: str | None, html: str | None, columns: int | None, force: bool) -> "list[Sheet]":
+    if grid is None and gif is None and html is None:
+        return []
+    from celebgen_cli.sampling.sheets import Animation, Grid, Page
+
+    asked = ((Grid, grid), (Animation, gif), (Page, html))
+    return [kind(path, columns, force) for kind, path in asked if path is not None]
+
+
+def _draw(
+    jobs: "Callable[[], Iterator[Job]]", repeatable: bool, place: Any, sheets: "list[Sheet]", *, made: Any,
+    model: Path | None, device: str | None, precision: str, batch_size: int, show: bool, json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Check what can be checked, draw, write, and say what is there."""
+    from celebgen_cli.cli.results import print_json, print_path, row_of
+    from celebgen_cli.sampling.batches import draw, single, survey
+
+    stream = jobs()
+    if place.kind in ("stdout", "file"):
+        one = single(stream, "-o -" if place.kind == "stdout" else f"-o {place.path}")
+        jobs, stream, repeatable = (lambda: iter(one)), iter(one), True
+    first = next(stream, None)  # a wrong first line, or none, is told before the model is loaded
+    if first is None:
+        raise UsageError(NO_PROMPT)
+    terminal = None
+    if show:
+        from celebgen_cli.cli.terminal import Terminal
+
+        terminal = Terminal()
+
     from celebgen_cli.pipeline import load_model
 
     generator = load_model(model, device, precision)
-    for prompt in texts:
-        unknown = generator.unknown_words(prompt)
-        if unknown and not quiet:
-            common.say(f"warning: the text encoder never saw {', '.join(map(repr, unknown))} in {prompt!r}")
-    jobs = [(prompt, seed + i) for prompt in texts for i in range(num)]
-    settings: dict[str, Any] = {
-        "steps": generator.defaults["steps"] if steps is None else steps,
-        "sampler": generator.defaults["sampler"] if sampler is None else sampler,
-        "guidance": generator.defaults["guidance"] if guidance is None else guidance,
-        "guidance_interval": list(
-            generator.defaults["guidance_interval"] if guidance_interval is None else guidance_interval
-        ),
-        "pag": generator.defaults["pag"] if pag is None else pag,
-        "calibrate": calibrate and generator.calibration is not None,
-    }
-    faces: list[Any] = []
-    with common.progress("sample", quiet=quiet) as update:
-        batches = range(0, len(jobs), batch_size)
-        for number, start in enumerate(batches):  # written as they come: an interrupted call keeps what it has
-            some, began = jobs[start : start + batch_size], time.perf_counter()
-
-            def count(done: int, steps: int, before: int = number) -> None:
-                update(before * steps + done, len(batches) * steps)
-
-            images = generator.sample(
-                [prompt for prompt, _ in some], [s for _, s in some], **settings, negative=negative,
-                batch_size=batch_size, callback=count,
-            )  # fmt: skip
-            seconds = (time.perf_counter() - began) / len(some)
-            if grid is not None:
-                faces.extend(images)
-            for i, ((prompt, own), pixels) in enumerate(zip(some, images, strict=True)):
-                metadata = _metadata(generator, prompt, negative, own, settings)
-                png = encode_png(pixels, _parameters(metadata), metadata)
-                if to_stdout:
-                    sys.stdout.buffer.write(png)
-                    continue
-                path = _write(output, f"{start + i:04d}_{own}_{_slug(prompt)}", png)
-                _announce(path, metadata, seconds, json)
-    if grid is not None:
-        import numpy as np
-
-        columns = num if num > 1 else None
-        save_grid(np.stack(faces), grid, columns, [f"{prompt} #{own}" for prompt, own in jobs])
-        if not to_stdout:
-            _announce(grid, {"grid": True, "faces": len(jobs)}, None, json)
-
-
-def _prompts(arguments: Sequence[str] | None) -> list[str]:
-    """Prompts from the arguments, else from stdin when it is no terminal."""
-    texts = list(arguments or [])
-    if not texts and not sys.stdin.isatty():
-        try:
-            texts = [line for line in sys.stdin.buffer.read().decode("utf-8").splitlines() if line.strip()]
-        except UnicodeDecodeError as error:
-            raise UsageError(f"stdin is not UTF-8 text at byte {error.start}; give one prompt a line") from error
-    if not texts:
-        raise UsageError('no prompt was given; say what the face shows, for example: celebgen sample "smiling woman"')
-    for text in texts:
-        if not text.strip():
-            raise UsageError("a prompt is empty; say what the face shows, or leave that argument out")
-        if "\0" in text:
-            raise UsageError("a prompt has a NUL character in it; give plain text")
-        if len(text) > 10_000:
-            raise UsageError(f"a prompt has {len(text)} characters; the text encoder reads the first few dozen words")
-    return texts
+    if made is not None and made.sha256 != generator.sha256 and not quiet:
+        common.say(
+            f"warning: the picture was made by {made.model} ({made.sha256[:10]}), and this is {generator.name} "
+            f"({generator.sha256[:10]}); the face will be another; give that model with --model"
+        )
+    place.check()
+    known = survey(generator, jobs(), place) if repeatable else None
+    for sheet in sheets:
+        sheet.check(None if known is None else known.digest)
+    words = _Notes(generator, quiet)
+    stream = jobs() if repeatable else itertools.chain([first], stream)
+    kept, count = [sheet for sheet in sheets if sheet.needs_frames], 0
+    try:
+        with common.progress("sample", None if known is None else known.count, quiet or show) as update:
+            for drawn in draw(
+                generator, map(words.heed, stream), place, batch_size=batch_size, progress=update,
+                pixels=bool(sheets) or show, frames=bool(kept),
+            ):  # fmt: skip
+                for sheet in sheets:
+                    sheet.add(drawn)
+                if terminal is not None:
+                    terminal.show(drawn.pixels, f"{drawn.job.prompt} #{drawn.job.seed}")
+                if drawn.path is None:
+                    assert drawn.data is not None
+                    sys.stdout.buffer.write(drawn.data)
+                elif json:
+                    print_json(row_of(drawn, generator.unknown_words(drawn.job.prompt)))
+                else:
+                    print_path(drawn.path)
+                count += 1
+        while sheets:
+            sheet = sheets.pop(0)
+            sheet.close()
+            if place.kind == "stdout":
+                continue
+            if json:
+                print_json({"path": str(sheet.path), sheet.option.removeprefix("--"): True, "faces": sheet.count})
+            else:
+                print_path(sheet.path)
+    except KeyboardInterrupt:
+        there = f"after {count} faces; the same command goes on" if place.kind in ("folder", "pattern") else ""
+        raise KeyboardInterrupt(*([there] if there else [])) from None
+    finally:
+        for sheet in sheets:
+            with contextlib.suppress(OSError):
+                sheet.abandon()
 
 
-def _metadata(model: Any, prompt: str, negative: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "prompt": prompt, "negative": negative, "seed": seed, **settings, "start": 1.0, "precision": model.precision,
-        "size": model.size, "model": model.name, "model_sha256": model.sha256, "celebgen": __version__,
-    }  # fmt: skip
+class _Notes:
+    """Warnings on the way: unknown words, and settings that the model's calibration was not measured with."""
 
+    def __init__(self, model: Any, quiet: bool) -> None:
+        from celebgen_cli.sampling.words import UnknownWords
 
-def _parameters(metadata: dict[str, Any]) -> str:
-    """The settings as one text, the form that other tools show."""
-    negative = f"\nNegative prompt: {metadata['negative']}" if metadata["negative"] else ""
-    pag = ", PAG: on" if metadata["pag"] else ""
-    return (
-        f"{metadata['prompt']}{negative}\nSteps: {metadata['steps']}, Sampler: {metadata['sampler']}, "
-        f"CFG scale: {metadata['guidance']}{pag}, Seed: {metadata['seed']}, "
-        f"Size: {metadata['size']}x{metadata['size']}, "
-        f"Model hash: {metadata['model_sha256'][:10]}, Model: {metadata['model']}, Version: celebgen {__version__}"
-    )
+        self._model, self._quiet = model, quiet
+        self._words = UnknownWords(model)
+        self._said = False
 
-
-def _slug(prompt: str) -> str:
-    """A few letters of the prompt that are safe in a file name everywhere."""
-    words = "".join(c if c.isascii() and c.isalnum() else " " for c in prompt.lower()).split()
-    return "-".join(words)[:48].strip("-") or "face"
-
-
-def _write(folder: Path, name: str, png: bytes) -> Path:
-    """Write under a name that is free: what an earlier call made is never overwritten."""
-    from celebgen_cli.files import atomic_write_bytes
-
-    if folder.exists() and not folder.is_dir():
-        raise CelebgenError(f"{folder} is a file; give a folder with -o DIR")
-    path, count = folder / f"{name}.png", 1
-    while path.exists():
-        if path.read_bytes() == png:
-            return path
-        path, count = folder / f"{name}-{count}.png", count + 1
-    atomic_write_bytes(path, png)
-    return path
-
-
-def _announce(path: Path, metadata: dict[str, Any], seconds: float | None, as_json: bool) -> None:
-    if not as_json:
-        print(path, flush=True)
-        return
-    import json
-
-    timed = {} if seconds is None else {"seconds": round(seconds, 3)}
-    print(json.dumps({"path": str(path), **metadata, **timed}, ensure_ascii=False), flush=True)
+    def heed(self, job: "Job") -> "Job":
+        """Say what there is to say of a job, and pass it on."""
+        if self._quiet:
+            return job
+        if warning := self._words.warning(job.prompt):
+            common.say(warning)
+        settings = dict(job.settings)
+        if not self._said and settings.pop("calibrate", True):
+            other = self._model.uncalibrated(**settings)
+            if other:
+                common.say(
+                    f"note: the model's calibration was measured with other settings ({', '.join(other)}); "
+                    "--no-calibrate leaves it out"
+                )
+                self._said = True
+        return job

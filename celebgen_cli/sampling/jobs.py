@@ -10,7 +10,7 @@ from typing import Any
 from celebgen_cli import __version__
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.sampling.prompts import Entry, located
-from celebgen_cli.sampling.settings import READERS, Seeds, check_prompt, read_seeds, read_settings
+from celebgen_cli.sampling.settings import Seeds, check_prompt, read_seeds, read_settings
 from celebgen_cli.sampling.templates import parse
 
 EXPANSIONS = ("all", "random", "none")
@@ -64,23 +64,13 @@ def resolve(model: Any, job: Job) -> dict[str, Any]:
     Raises:
         UsageError: one is out of range.
     """
-    from celebgen_cli.pipeline import check_settings
-
-    settings = {"negative": "", "calibrate": True, **_known(model.defaults), **job.settings}
-    settings["calibrate"] = settings["calibrate"] and model.calibration is not None
-    settings["guidance_interval"] = list(settings["guidance_interval"])
+    given = dict(job.settings)
+    negative, calibrate = given.pop("negative", ""), given.pop("calibrate", True)
     try:
-        check_settings(
-            settings["steps"], settings["sampler"], settings["guidance"], model.schedule.timesteps,
-            settings["guidance_interval"],
-        )  # fmt: skip
+        settings = model.settings(**given)
     except UsageError as error:
         raise located(error, job.where) from error
-    return settings
-
-
-def _known(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in defaults.items() if key in READERS}
+    return {**settings, "negative": negative, "calibrate": calibrate and model.calibration is not None}
 
 
 def metadata_of(model: Any, job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +78,7 @@ def metadata_of(model: Any, job: Job, settings: Mapping[str, Any]) -> dict[str, 
     return {
         "prompt": job.prompt, "negative": settings["negative"], "seed": job.seed,
         **{key: value for key, value in settings.items() if key != "negative"},
-        "start": 1.0, "precision": model.precision, "size": model.size, "model": model.name,
+        "precision": model.precision, "size": model.size, "model": model.name,
         "model_sha256": model.sha256, "celebgen": __version__,
     }  # fmt: skip
 
@@ -142,8 +132,6 @@ def again(path: Path) -> Again:
         prompt, seeds = check_prompt(found.get("prompt")), read_seeds({"seed": found.get("seed")})
         if seeds is None:
             raise UsageError("there is no seed")
-        if found.get("start", 1.0) != 1.0 and "start" not in READERS:
-            raise UsageError(f"it was begun at {found['start']}, which this version cannot do")
         settings = read_settings(found, unknown="skip")
     except UsageError as error:
         raise CelebgenError(f"{path} does not say how to draw it again: {error}") from error

@@ -1,4 +1,4 @@
-"""Settings of a face as people write them: on the command line, a line of JSONL or CSV, a request, a picture's metadata.
+"""Settings of a face as people write them: on the command line, in JSONL or CSV, in a request, in a picture's metadata.
 
 Every source ends in the same dictionary of checked values, so the same mistake gets the same sentence everywhere.
 """
@@ -140,6 +140,10 @@ READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "guidance": (_number, "a number"),
     "guidance_interval": (_pair, "two numbers, low and high"),
     "pag": (_switch, "true or false"),
+    "eta": (_number, "a number"),
+    "spacing": (_word, "a spacing's name"),
+    "rescale": (_number, "a number"),
+    "start": (_number, "a number"),
     "calibrate": (_switch, "true or false"),
     "negative": (_word, "text"),
 }

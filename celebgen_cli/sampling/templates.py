@@ -1,7 +1,7 @@
 """Templates: `"{smiling|serious} {man|woman}"` stands for four prompts.
 
-Groups nest, an alternative may be empty, and `\\{`, `\\}`, `\\|` and `\\\\` write the character itself. The prompts of a
-template are numbered, the last group counting fastest, so one of them is found without writing out the others.
+Groups nest, an alternative may be empty, and `\\{`, `\\}`, `\\|` and `\\\\` write the character itself. The prompts of
+a template are numbered, the last group counting fastest, so one of them is found without writing out the others.
 """
 
 import hashlib
