@@ -1,8 +1,8 @@
 """CelebA from a mirror on Hugging Face: Parquet files with images and attributes become images and official text files.
 
 The mirror in use, `flwrlabs/celeba`, has the columns `image`, `celeb_id` and the 40 attributes as booleans, and the
-splits train, valid and test, as its page says. That the rows are in CelebA's order, so that their numbers are CelebA's, is
-not taken on trust: the text files made from them are compared with the official MD5s, and the outcome is said.
+splits train, valid and test, as its page says. That the rows are in CelebA's order, so that their numbers are CelebA's,
+is not taken on trust: the text files made from them are compared with the official MD5s, and the outcome is said.
 """
 
 from __future__ import annotations
