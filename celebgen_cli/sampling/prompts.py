@@ -141,7 +141,7 @@ def _csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Entry]:
             except UsageError as error:
                 raise located(error, where) from error
     except csv.Error as error:
-        raise UsageError(f"{name} line {reader.line_num}: no CSV ({error})") from error
+        raise UsageError(f"{name} line {reader.reader.line_num}: no CSV ({error})") from error
 
 
 def parse_object(line: str, text_too: bool = False) -> dict[str, Any]:

@@ -39,4 +39,4 @@ def nearest(word: str, most: int = 3) -> list[str]:
 
     if len(word) > 40:
         return []
-    return difflib.get_close_matches(word.lower(), [known for known in vocabulary() if known.isalpha()], most, 0.65)
+    return difflib.get_close_matches(word.lower(), [known for known in vocabulary() if known.isalpha()], most, 0.7)
