@@ -25,6 +25,7 @@ import numpy as np
 
 from celebgen_cli.data import crops
 from celebgen_cli.data.alignment import align
+from celebgen_cli.data.quick import quick_pixels
 from celebgen_cli.data.sources import BadImage, Member, SourceReader, decode_rgb
 from celebgen_cli.data.workplace import Journal
 from celebgen_cli.errors import CelebgenError
@@ -198,19 +199,25 @@ def _do_rows(reader: SourceReader, settings: Settings, task: Task) -> Result:
     pixels = np.zeros((len(task.items), settings.size, settings.size, 3), dtype=np.uint8)
     for place, item in enumerate(task.items):
         try:
-            image = decode_rgb(reader.read(item.source, item.name, item.place))
-            if item.points is not None:
-                pixels[place], _ = align(image, np.reshape(item.points, (-1, 2)), settings.crop, settings.size)
-            elif settings.already:
-                pixels[place] = crops.resize_square(image, settings.size)
-            else:
-                pixels[place] = crops.crop_and_resize(image, settings.crop, settings.size)
+            pixels[place] = _picture(reader.read(item.source, item.name, item.place), item, settings)
         except (BadImage, CelebgenError) as error:
             bad[item.number] = str(error)
     with task.path.open("r+b") as file:
         file.seek(task.offset)
         file.write(pixels.data)
     return Result(bad, zlib.crc32(pixels.data))
+
+
+def _picture(data: bytes, item: Item, settings: Settings) -> np.ndarray:
+    """The prepared image, uint8 [size, size, 3], of a file's content."""
+    if item.points is not None:
+        return align(decode_rgb(data), np.reshape(item.points, (-1, 2)), settings.crop, settings.size)[0]
+    quick = quick_pixels(data, None if settings.already else settings.crop, settings.size)
+    if quick is not None:
+        return quick
+    if settings.already:
+        return crops.resize_square(decode_rgb(data), settings.size)
+    return crops.crop_and_resize(decode_rgb(data), settings.crop, settings.size)
 
 
 def _crc(task: Task, size: int) -> int:
