@@ -244,7 +244,8 @@ class Model:
         size, nothing = self.cvae.config.latent_size, self._features([""])
         parts = [torch.empty((0, self.cvae.config.latent_channels, size, size), device=self.device)]
         for start in range(0, len(images), batch_size):
-            batch = to_float(torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(self.device))
+            pixels = np.array(images[start : start + batch_size], order="C")  # a copy: memory-mapped ones are read-only
+            batch = to_float(torch.from_numpy(pixels).to(self.device))
             with self.autocast():
                 parts.append(self.cvae.encode(batch, _repeat(nothing, len(batch))).mean)
         return torch.cat(parts)
