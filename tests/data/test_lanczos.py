@@ -41,8 +41,10 @@ def test_sums_never_overflow() -> None:
     for source in range(1, lanczos.LARGEST + 1, 7):
         for target in (32, 100, 128, 256):
             table = lanczos.weights(source, target)
-            assert np.abs(table.toarray().astype(np.int64)).sum(1).max() * 255 + 2**21 < 2**31
-            assert np.abs(table.sum(1) - 2**lanczos.BITS).max() <= 4 * max(1, source / target) + 6  # rounded one by one
+            weights, halves = np.split(table.toarray().astype(np.int64), [source], axis=1)
+            assert (halves == 2 ** (lanczos.BITS - 1)).all()
+            assert np.abs(weights).sum(1).max() * 255 + 2 ** (lanczos.BITS - 1) < 2**31
+            assert np.abs(weights.sum(1) - 2**lanczos.BITS).max() <= 4 * max(1, source / target) + 6  # rounded singly
 
 
 def test_another_pillow_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
