@@ -215,7 +215,6 @@ def test_a_mirror_made_otherwise(celeba: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_real_parquet_files(celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyarrow")
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     image = {"bytes": (celeba / "img_align_celeba" / "000001.jpg").read_bytes(), "path": None}
