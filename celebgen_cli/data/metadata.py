@@ -145,14 +145,19 @@ def _cleaned(called: str, line: int, said: list[str]) -> list[str]:
     captions = [" ".join(caption.split()) for caption in said]
     if any(len(caption) > MAX_CAPTION for caption in captions):
         _fail(called, line, f"a caption has more than {MAX_CAPTION:,} characters; is this file what its name says?")
+    if any("\0" in caption for caption in captions):  # JSON can write one as \\u0000
+        _fail(called, line, "there is a NUL character in a caption")
     return [caption for caption in captions if caption]
 
 
 def _decoded(called: str, data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CelebgenError(f"{called} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    if "\0" in text:
+        _fail(called, text.count("\n", 0, text.index("\0")) + 1, "there is a NUL character; is this file text?")
+    return text
 
 
 def _fail(called: str, line: int, what: str) -> NoReturn:

@@ -105,6 +105,8 @@ def plan(
         _not_celeba(chosen, sources[0])
     if alignment.wanted:
         chosen = _aligned(chosen, sources, listed, alignment, crop, size)
+    elif any(files_of.metadata.landmarks for files_of in listed):
+        chosen.sentences.append("There are landmarks in the metadata; --align moves the faces by them.")
     if caption is not None:
         said = chosen.captions or [()] * len(chosen)
         chosen.captions = [captions or (caption,) for captions in said]

@@ -71,6 +71,12 @@ def test_names_that_lead_elsewhere_lead_nowhere(name: str) -> None:
         ("metadata.jsonl", '{"file_name": "a.jpg", "text": 3}', "must be a caption or a list"),
         ("metadata.jsonl", '{"file_name": "a.jpg", "text": "x", "landmarks": [1, 2]}', "ten numbers"),
         ("metadata.jsonl", b'\xff{"file_name"}', "not UTF-8"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.jpg", "text": "x\\u0000"}',
+            "line 1: there is a NUL character in a caption",
+        ),
+        ("metadata.csv", "file_name,text\na.jpg,x\0y\n", "line 2: there is a NUL character"),
         ("metadata.csv", "name,text\na.jpg,x\n", "no column file_name"),
         ("metadata.csv", "file_name,words\na.jpg,x\n", "no column text"),
         ("metadata.csv", "file_name,text\na.jpg,x,y\n", "line 2: a row has other columns"),

@@ -154,3 +154,13 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
 def test_one_picture_in_two_sources_is_taken_once(photos: Path, tmp_path: Path) -> None:
     report = prepare([photos, photos / "holiday"], tmp_path / "out", annotations=None, size=32, workers=1)
     assert (report.found, report.repeats, sum(report.counts.values())) == (6, 2, 4)
+
+
+def test_landmarks_that_nobody_asked_for_are_mentioned(photos: Path, tmp_path: Path) -> None:
+    line = {"file_name": "bo b.png", "landmarks": MEAN_FACE.tolist()}
+    (photos / "holiday" / "metadata.jsonl").write_text(json.dumps(line))
+    said: list[str] = []
+    prepare([photos], tmp_path / "out", annotations=None, size=32, workers=1, announce=said.append)
+    assert any("--align" in sentence for sentence in said)
+    report = prepare([photos], tmp_path / "aligned", annotations=None, size=32, workers=1, align=True)
+    assert (sum(report.counts.values()), report.rejected) == (1, 3)
