@@ -4,6 +4,7 @@ Every source ends in the same dictionary of checked values, so the same mistake 
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from celebgen_cli.errors import UsageError
 from celebgen_cli.sampling.templates import shortened
 
 LONGEST_PROMPT = 10_000  # characters
+LONGEST_PATH = 4096
 MOST_SEEDS = 1_000_000  # faces of one prompt
 _SEEDS = 2**64
 
@@ -40,11 +42,21 @@ def check_prompt(text: Any, name: str = "prompt") -> str:
 
 
 def check_path(path: Any, option: str) -> str:
-    """A path as text; the file system refuses NUL characters with a traceback, so they end here."""
+    """A path as text; what the file system refuses with a traceback, or with the whole of a long name, ends here.
+
+    Raises:
+        UsageError: no path can look like this.
+    """
     if not isinstance(path, str) or not path:
         raise UsageError(f"{option} must be the path of a file or folder, not {shortened(json.dumps(path))}")
     if "\0" in path:
         raise UsageError(f"{option} has a NUL character in it; give a plain path")
+    if len(path) > LONGEST_PATH:
+        raise UsageError(f"{option} has {len(path)} characters; a path has at most {LONGEST_PATH}")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{option} has half a character at place {error.start + 1}; give a plain path") from error
     return path
 
 
