@@ -28,6 +28,7 @@ from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, to_float, to_uint8
 from celebgen_cli.models.devices import autocast, choose_device, resolve_precision
 from celebgen_cli.models.layers import TextFeatures
+from celebgen_cli.models.registry import find
 from celebgen_cli.models.text_encoder import CompactText, TextEncoder
 from celebgen_cli.models.unet import UNet
 from celebgen_cli.settings import DEFAULTS, NEUTRAL, check_settings, complete
@@ -294,13 +295,13 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def load_model(path: Path | str | None = None, device: str | None = None, precision: str = "auto") -> Model:
-    """Load a model folder; None is the model in the box.
+    """Load a model by folder, name or hf://OWNER/NAME[@REVISION]; None is the model in the box.
 
     Raises:
         CelebgenError: there is no model there, or a file of it is missing, truncated or does not fit.
         UsageError: device or precision do not exist here.
     """
-    folder = PRETRAINED if path is None else Path(path)
+    folder = PRETRAINED if path is None else find(path)
     if path is None and not model_folder.is_model(folder):
         raise CelebgenError("this installation has no model in the box; give one with --model MODEL")
     where = choose_device(device)

@@ -13,6 +13,7 @@ from celebgen_cli.cli import (
     explore,
     export,
     info,
+    models,
     prepare,
     sample,
     serve,
@@ -59,6 +60,7 @@ app.command("export")(export.export)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("info")(info.info)
+app.command("models")(models.models)
 common.guard_all(app)
 
 

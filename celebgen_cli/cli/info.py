@@ -17,9 +17,10 @@ def info(
     """Print as JSON what a model folder, a run, a prepared dataset or a generated PNG is and how it was made."""
     from celebgen_cli.files import read_json
     from celebgen_cli.images import read_metadata
+    from celebgen_cli.models.registry import find
     from celebgen_cli.pipeline import PRETRAINED
 
-    path = PRETRAINED if path is None else path
+    path = PRETRAINED if path is None else find(path, strict=False)
     if path.is_file():
         print(json.dumps(read_metadata(path), indent=2, ensure_ascii=False))
         return

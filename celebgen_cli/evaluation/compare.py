@@ -21,6 +21,7 @@ from celebgen_cli.evaluation.sources import (
     open_split,
 )
 from celebgen_cli.evaluation.statistics import Statistics, load_statistics, save_statistics
+from celebgen_cli.models.registry import find
 
 if TYPE_CHECKING:
     from celebgen_cli.pipeline import Model
@@ -75,7 +76,7 @@ def compare(generated: str | None, real: str | None, options: Options, listener:
     """FID and KID between what two words name.
 
     Args:
-        generated: model folder, image folder or zip, `DATASET[:split]` or statistics file; None: the model in the box.
+        generated: model, image folder or zip, `DATASET[:split]` or statistics file; None: the model in the box.
         real: the same kinds but a model; None is the valid split of `$CELEBGEN_DATASET`, else the shipped statistics.
 
     Raises:
@@ -84,6 +85,7 @@ def compare(generated: str | None, real: str | None, options: Options, listener:
     """
     listener = listener or Listener()
     reference = open_real(real)
+    generated = None if generated is None else str(find(generated, strict=False))
     kind = "model" if generated is None else kind_of(generated)
     if kind == "statistics" and isinstance(reference, Statistics):
         return measure(load_statistics(Path(generated or "")), reference, kid=options.kid)
@@ -177,6 +179,7 @@ def reconstruct(
     """
     listener = listener or Listener()
     images = open_real_images(real)
+    model = None if model is None else str(find(model, strict=False))
     if model is not None and kind_of(model) != "model":
         raise UsageError(f"{model} is not a model folder (it has no model.json)")
     extractor = None

@@ -23,6 +23,7 @@ from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha2
 from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
 from celebgen_cli.models.quantize import pack, unpack
+from celebgen_cli.models.registry import find
 from celebgen_cli.models.text_encoder import TextEncoder, _tuples, build_text
 from celebgen_cli.models.unet import UNet, UNetConfig
 
@@ -102,13 +103,13 @@ def is_model(folder: Path) -> bool:
     return (Path(folder) / "model.json").is_file()
 
 
-def read_info(folder: Path) -> dict[str, Any]:
-    """model.json of a model folder.
+def read_info(folder: Path | str) -> dict[str, Any]:
+    """model.json of a model folder, or of whatever word `registry.find` knows a model by.
 
     Raises:
         CelebgenError: there is no model here, or one of another format version.
     """
-    folder = Path(folder)
+    folder = find(folder)
     if not folder.is_dir():
         raise CelebgenError(f"there is no model folder {folder}; check --model, or make one with `celebgen export`")
     if not is_model(folder):
@@ -124,13 +125,16 @@ def read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def load_model(folder: Path, want: tuple[str, ...] = ("text", "cvae", "unet"), verify: bool = False) -> Components:
-    """The networks `want` of a model folder, on the CPU, in evaluation mode.
+def load_model(
+    folder: Path | str, want: tuple[str, ...] = ("text", "cvae", "unet"), verify: bool = False
+) -> Components:
+    """The networks `want` of a model (folder or word), on the CPU, in evaluation mode.
 
     Raises:
         CelebgenError: a file is missing, truncated, altered (with `verify`) or does not fit its configuration.
     """
-    folder, info = Path(folder), read_info(Path(folder))
+    folder = find(folder)
+    info = read_info(folder)
     networks, digests = info.get("networks"), info.get("sha256")
     if not isinstance(networks, dict) or not all(isinstance(v, dict) for v in networks.values()):
         raise CelebgenError(f"{folder / 'model.json'} does not say what its networks are; fetch or export it again")

@@ -111,13 +111,11 @@ def find(word: Path | str, strict: bool = True) -> Path:
     models = home()
     if not path.name.startswith(".") and _is_model(models / path):
         return models / path
-    known = entries()
-    for entry in known:
-        if entry.box and entry.name == text:
-            return entry.path
+    if _is_model(BOX) and _entry(BOX, box=True).name == text:
+        return BOX
     if not strict:
         return path
-    names = ", ".join(dict.fromkeys(entry.name for entry in known)) or "none yet"
+    names = ", ".join(dict.fromkeys(entry.name for entry in entries())) or "none yet"
     raise CelebgenError(
         f"there is no model folder {text}, and no model of that name in {models}; names that exist: {names}"
     )

@@ -11,6 +11,7 @@ from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
 from celebgen_cli.models.folder import Components, _config
 from celebgen_cli.models.presets import CLIPConfig
+from celebgen_cli.models.registry import find
 from celebgen_cli.models.text_encoder import CompactText, OpenClipText, TextEncoder, _tuples, open_clip_source
 from celebgen_cli.models.unet import UNet, UNetConfig
 from celebgen_cli.training.adversarial import cvae_weights
@@ -45,14 +46,14 @@ def averaged_weights(run: Path) -> tuple[int, dict[str, Tensor]]:
 
 
 def load_components(path: Path, want: tuple[str, ...]) -> Components:
-    """The networks `want` ("text", "cvae", "unet") of a model folder or of a run, EMA weights, evaluation mode.
+    """The networks `want` ("text", "cvae", "unet") of a model (folder or name) or a run, EMA weights, evaluation mode.
 
     Of a run, `info["run"]` is its settings, with `stopped_at`: the step of the checkpoint that the weights are from.
 
     Raises:
         CelebgenError: the folder does not have them.
     """
-    path = Path(path)
+    path = find(path, strict=False)
     if model_folder.is_model(path):
         return model_folder.load_model(path, want)
     config = read_config(path)
