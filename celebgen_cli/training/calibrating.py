@@ -54,7 +54,7 @@ def calibrate(
     split = data.split("train")
     examples, where = Examples(split), generator.device
     rows, rng = batch_rows(len(split), count, 0, seed), numpy_generator(seed, 0, 72)
-    settings = {name: generator.defaults[name] for name in ("steps", "sampler", "guidance", "guidance_interval", "pag")}
+    settings = generator.settings()
     flips = numpy_generator(seed, 0, 73).random(count) < 0.5
     drawn, encoded, coordinates, prompts = [], [], [], []
     photographs = torch.zeros(3, RINGS, dtype=torch.float64)
@@ -89,7 +89,8 @@ def calibrate(
         progress(count + done, 2 * count)
     parts = model_folder.load_model(generator.path)
     parts.calibration = calibration._replace(response=frequency_response(faces, photographs))
-    record: dict[str, Any] = {"num": count, "seed": seed, "settings": settings, "fingerprint": split.fingerprint}
+    own = {name: value for name, value in settings.items() if name in generator.defaults}
+    record: dict[str, Any] = {"num": count, "seed": seed, "settings": own, "fingerprint": split.fingerprint}
     info = {name: value for name, value in parts.info.items() if name not in ("measured", "storage")}
     parts.info = {**info, "calibration": record}
     model_folder.save_model(parts, output, str(generator.info.get("storage", "fp32")), force)

@@ -11,7 +11,7 @@ from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models.folder import Components, save_model
 from celebgen_cli.models.quantize import STORAGES
-from celebgen_cli.pipeline import DEFAULTS, check_settings
+from celebgen_cli.settings import DEFAULTS, complete
 from celebgen_cli.training.runs import load_components
 
 LICENCE = "Trained on CelebA: non-commercial research and education only."
@@ -56,7 +56,7 @@ def export_run(
         parts.calibration = None  # it was measured with other settings
         parts.info.pop("calibration", None)
     chosen, timesteps = parts.info["defaults"], Schedule.from_dict(parts.info["schedule"]).timesteps
-    check_settings(chosen["steps"], chosen["sampler"], chosen["guidance"], timesteps, chosen["guidance_interval"])
+    complete(chosen, {}, timesteps)  # refuses what cannot work
     save_model(parts, output, storage, force)
 
 
