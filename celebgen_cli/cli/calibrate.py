@@ -11,7 +11,9 @@ from celebgen_cli.cli import common
 def calibrate(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset; its train split is encoded and captioned.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
-    model: Annotated[Path | None, typer.Option(help="Model folder; default: the model in the box.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model: folder, name or hf://OWNER/NAME; default: the model in the box.")
+    ] = None,
     num: Annotated[int, typer.Option("--num", "-n", min=2, help="Latents to draw, and pictures to encode.")] = 1200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is drawn.")] = 0,
     batch_size: common.BatchSize = 16,

@@ -22,7 +22,7 @@ Generated = Annotated[
     str | None,
     typer.Argument(
         metavar="[GENERATED]",
-        help="Model folder, folder or zip of images, DATASET[:SPLIT], statistics file. Default: the model in the box.",
+        help="Model, folder or zip of images, DATASET[:SPLIT], statistics file. Default: the model in the box.",
         show_default=False,
     ),
 ]
@@ -119,7 +119,7 @@ def fid(
 def reconstruction(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Model folder. Default: the model in the box.", show_default=False),
+        typer.Argument(metavar="[MODEL]", help="Model. Default: the model in the box.", show_default=False),
     ] = None,
     real: Annotated[
         str | None,

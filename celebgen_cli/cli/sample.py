@@ -112,7 +112,9 @@ def sample(
         typer.Option(metavar="PATH", help="Also write a contact sheet, one HTML file with the pictures inside."),
     ] = None,
     show: Annotated[bool, typer.Option("--show", help="Also show the faces in the terminal.")] = False,
-    model: Annotated[Path | None, typer.Option(help="Model folder; default: the model in the box.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model: folder, name or hf://OWNER/NAME; default: the model in the box.")
+    ] = None,
     device: common.Device = None,
     precision: Annotated[
         str | None,

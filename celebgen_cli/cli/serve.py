@@ -18,7 +18,9 @@ def serve(
         ),
     ] = "outputs",
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
-    model: Annotated[Path | None, typer.Option(help="Model folder; default: the model in the box.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model: folder, name or hf://OWNER/NAME; default: the model in the box.")
+    ] = None,
     device: common.Device = None,
     precision: Annotated[str, typer.Option(help="fp32, auto or bf16, as of sample.")] = "fp32",
     quiet: common.Quiet = False,

@@ -165,6 +165,8 @@ def _download(hub: Any, repository: str, name: str, revision: str | None, called
         return Path(hub.hf_hub_download(repository, name, revision=revision, force_download=again))
     except Exception as error:  # the library lets through errors of its HTTP client, of the hub and of the disk
         first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(". ")
+        if type(error).__name__ == "LocalEntryNotFoundError":  # its own words are long, and do not say more
+            first = "it is out of reach, and the cache does not have it"
         raise CelebgenError(
             f"Hugging Face does not give {name} of {called} ({first}); check the name and the network, and try again"
         ) from error

@@ -248,6 +248,13 @@ def test_what_the_hub_does_not_have(hub: Hub, address: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_out_of_reach(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CelebgenError, match=r"out of reach, and the cache does not have it\); check the name"):
+        find("hf://someone/faces")
+    assert hub.asked == set()
+
+
 @pytest.mark.parametrize(
     "word",
     ["hf:", "hf://", "hf://faces", "hf://a/b/c", "hf://a/../b", "hf://a/b@", "hf://a/..", "hf:///a/b", "hf://a/b c"],
