@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -207,10 +209,44 @@ def test_show_is_silent_without_a_terminal(here: Path, model_folder: Path) -> No
     assert (out.exit_code, out.stderr) == (0, "")
 
 
-def test_show_draws_half_blocks(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("answer", "drawn"), [(b"", "▀"), (b"\x1b[?62;4c", "\x1bP")])
+def test_show_asks_the_terminal(tmp_path: Path, answer: bytes, drawn: str) -> None:
     pytest.importorskip("textual_image")
-    import sys
+    import pty
+    import select
+    import subprocess
+    import termios
 
+    code = (
+        "import numpy; from celebgen_cli.cli.terminal import Terminal as T; T().show(numpy.zeros((8, 8, 3), 'u1'), 'x')"
+    )
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsz(theirs, (24, 80))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs,
+        env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "60", "TERM_PROGRAM": "none"},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    while True:
+        ready, _, _ = select.select([ours], [], [], 60)
+        try:
+            more = os.read(ours, 65536) if ready else b""
+        except OSError:  # how Linux says that the other end is closed
+            more = b""
+        if not more:
+            break
+        if answer and b"\x1b[c" in more:
+            os.write(ours, answer)
+        seen += more
+    assert process.wait(timeout=60) == 0, seen
+    os.close(ours)
+    assert drawn in seen.decode()
+    assert "Traceback" not in seen.decode()
+
+
+def test_show_draws_half_blocks(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from celebgen_cli.cli.terminal import Terminal
 
     class Screen(io.StringIO):
