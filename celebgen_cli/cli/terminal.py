@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import os
 import sys
 from typing import Any
@@ -22,6 +23,9 @@ class Terminal:
         self._image: Any = None
         if self.on and not self._iterm and sys.stdin.isatty() and sys.stdout.isatty():
             try:
+                logging.getLogger("textual_image").setLevel(
+                    logging.CRITICAL
+                )  # it logs tracebacks of questions unanswered
                 from textual_image import renderable
 
                 if renderable.Image in (renderable.TGPImage, renderable.SixelImage):
@@ -48,7 +52,9 @@ class Terminal:
             sys.stderr.flush()
         else:
             try:
-                console.print(half_blocks(picture, width) if self._image is None else self._image(picture, width=width))
+                console.print(
+                    half_blocks(picture, width) if self._image is None else self._image(picture, width, "auto")
+                )
             except Exception:
                 if self._image is None:
                     raise

@@ -213,8 +213,10 @@ def test_show_is_silent_without_a_terminal(here: Path, model_folder: Path) -> No
 @pytest.mark.parametrize(("answer", "drawn"), [(b"", "▀"), (b"\x1b[?62;4c", "\x1bP")])
 def test_show_asks_the_terminal(tmp_path: Path, answer: bytes, drawn: str) -> None:
     pytest.importorskip("textual_image")
+    import fcntl
     import pty
     import select
+    import struct
     import subprocess
     import termios
 
@@ -222,7 +224,7 @@ def test_show_asks_the_terminal(tmp_path: Path, answer: bytes, drawn: str) -> No
         "import numpy; from celebgen_cli.cli.terminal import Terminal as T; T().show(numpy.zeros((8, 8, 3), 'u1'), 'x')"
     )
     ours, theirs = pty.openpty()
-    termios.tcsetwinsz(theirs, (24, 80))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 800, 480))
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs,
         env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "60", "TERM_PROGRAM": "none"},
