@@ -11,10 +11,10 @@ from celebgen_cli.errors import CelebgenError
 
 def info(
     path: Annotated[
-        Path | None, typer.Argument(help="Model, run, dataset or PNG; default: the model in the box.")
+        Path | None, typer.Argument(help="Model, run, dataset or picture; default: the model in the box.")
     ] = None,
 ) -> None:
-    """Print as JSON what a model folder, a run, a prepared dataset or a generated PNG is and how it was made."""
+    """Print as JSON what a model folder, a run, a prepared dataset or a generated picture is and how it was made."""
     from celebgen_cli.files import read_json
     from celebgen_cli.images import read_metadata
     from celebgen_cli.models.registry import find
@@ -28,4 +28,4 @@ def info(
         if (path / name).is_file():
             print(json.dumps(read_json(path / name), indent=2, ensure_ascii=False))
             return
-    raise CelebgenError(f"{path} is no model (model.json), run (config.json), dataset (dataset.json) or generated PNG")
+    raise CelebgenError(f"{path} is no model (model.json), run (config.json), dataset (dataset.json) or generated picture")
