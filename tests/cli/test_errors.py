@@ -66,7 +66,7 @@ CALLS = [
     (("export", "{unet}", "-o", "model", "--steps", "5000"), 2, "--steps must be from 1 to 1000, not 5000"),
     (("export", "{unet}", "-o", "{unet}"), 2, "is not empty"),
     (("info", "nowhere"), 1, "nowhere"),
-    (("info", "."), 1, "is no model (model.json), run (config.json), dataset (dataset.json) or generated PNG"),
+    (("info", "."), 1, "is no model (model.json), run (config.json), dataset (dataset.json) or generated picture"),
 ]
 
 
