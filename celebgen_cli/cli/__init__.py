@@ -9,10 +9,12 @@ from celebgen_cli.cli import (
     calibrate,
     common,
     download,
+    edit,
     evaluate,
     explore,
     export,
     info,
+    interpolate,
     models,
     prepare,
     sample,
@@ -20,6 +22,7 @@ from celebgen_cli.cli import (
     train_clip,
     train_diffusion,
     train_vae,
+    vary,
 )
 
 app = typer.Typer(
@@ -27,6 +30,7 @@ app = typer.Typer(
     help="Text to face on CelebA: words go through a conditional VAE to a latent distribution where denoising starts.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: a third faster, and long options are not cut off at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -48,19 +52,19 @@ def root(
     common.DEBUG = debug
 
 
-app.command("sample")(sample.sample)
-app.command("serve")(serve.serve)
-app.command("download")(download.download)
-app.command("prepare")(prepare.prepare)
-app.command("explore")(explore.explore)
-app.command("train-clip")(train_clip.train_clip)
-app.command("train-vae")(train_vae.train_vae)
-app.command("train-diffusion")(train_diffusion.train_diffusion)
-app.command("export")(export.export)
-app.command("calibrate")(calibrate.calibrate)
+app.command("sample", short_help="Make faces from words.")(sample.sample)
+app.command("serve", short_help="Answer requests on stdin with a model that stays warm.")(serve.serve)
+app.command("download", short_help="Fetch or copy CelebA's files.")(download.download)
+app.command("prepare", short_help="Crop, resize and match images for training.")(prepare.prepare)
+app.command("explore", short_help="Show what a prepared dataset is made of.")(explore.explore)
+app.command("train-clip", short_help="Train the compact CLIP that reads the text.")(train_clip.train_clip)
+app.command("train-vae", short_help="Train the conditional VAE and its prior.")(train_vae.train_vae)
+app.command("train-diffusion", short_help="Train the denoiser.")(train_diffusion.train_diffusion)
+app.command("export", short_help="Write a run as a model folder.")(export.export)
+app.command("calibrate", short_help="Correct what a model draws by photographs.")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="evaluate")
-app.command("info")(info.info)
-app.command("models")(models.models)
+app.command("info", short_help="Say what a model, run, dataset or picture is.")(info.info)
+app.command("models", short_help="List the models that go by a name.")(models.models)
 common.guard_all(app)
 
 

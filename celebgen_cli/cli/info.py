@@ -28,4 +28,6 @@ def info(
         if (path / name).is_file():
             print(json.dumps(read_json(path / name), indent=2, ensure_ascii=False))
             return
-    raise CelebgenError(f"{path} is no model (model.json), run (config.json), dataset (dataset.json) or generated picture")
+    raise CelebgenError(
+        f"{path} is no model (model.json), run (config.json), dataset (dataset.json) or generated picture"
+    )
