@@ -76,7 +76,7 @@ def fine(result: Result) -> None:
     assert "Traceback" not in result.stderr
     if result.exit_code:
         errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1 or "─ Error ─" in result.stderr, result.stderr
+        assert len(errors) == 1 or "\nError: " in result.stderr, result.stderr
         assert all(len(line) < 4700 for line in errors)
 
 
