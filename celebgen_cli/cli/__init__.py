@@ -53,6 +53,9 @@ def root(
 
 
 app.command("sample", short_help="Make faces from words.")(sample.sample)
+app.command("edit", short_help="Edit the face in a photograph by words.")(edit.edit)
+app.command("interpolate", short_help="Make the way from one face to another.")(interpolate.interpolate)
+app.command("vary", short_help="Make faces like a given one.")(vary.vary)
 app.command("serve", short_help="Answer requests on stdin with a model that stays warm.")(serve.serve)
 app.command("download", short_help="Fetch or copy CelebA's files.")(download.download)
 app.command("prepare", short_help="Crop, resize and match images for training.")(prepare.prepare)
