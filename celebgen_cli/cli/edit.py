@@ -18,7 +18,7 @@ def edit(
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     strength: Annotated[
         float, typer.Option(help="From 0, the photo as the CVAE gives it back, to 1, as far as the method goes.")
-    ] = 0.6,
+    ] = 0.8,
     method: Annotated[
         str, typer.Option(help="invert: find the noise that the photo comes from; noise: add some of a seed.")
     ] = "invert",

@@ -11,7 +11,7 @@ import numpy as np
 from celebgen_cli.data import crops
 from celebgen_cli.data.alignment import align
 from celebgen_cli.data.annotations.portraits import image_stem, read_named_landmarks
-from celebgen_cli.data.sources import decode_rgb
+from celebgen_cli.data.sources import BadImage, decode_rgb
 from celebgen_cli.errors import CelebgenError, UsageError
 
 
@@ -60,7 +60,7 @@ def read_photo(path: Path, crop: str, size: int, *, landmarks: Path | None = Non
             return Photo(crops.resize_square(image, size), "already", sha256)
         name = box if image.size == crops.ALIGNED_SIZE else "square"
         return Photo(crops.crop_and_resize(image, name, size), name, sha256)
-    except CelebgenError as error:
+    except (BadImage, CelebgenError) as error:
         raise CelebgenError(f"{path} cannot be edited: {error}") from error
 
 

@@ -1,0 +1,100 @@
+"""Between faces: noise that stays noise, ends that are `sample`'s own faces, neighbours at any distance."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from celebgen_cli.diffusion.noise import image_noise
+from celebgen_cli.editing.between import interpolate, mixed_features, neighbours, slerp, vary
+from celebgen_cli.errors import UsageError
+from celebgen_cli.pipeline import Model, load_model
+from celebgen_cli.sampling.jobs import Job, resolve
+
+PROMPTS = ("woman", "smiling old man with a big beard and eyeglasses")
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path) -> Model:
+    return load_model(model_folder, "cpu", "fp32")
+
+
+def settings_of(model: Model, **given: Any) -> dict[str, Any]:
+    return resolve(model, Job(0, "x", 0, given))
+
+
+def test_slerp_is_the_great_circle() -> None:
+    a, b = torch.eye(2)[:1].expand(3, 2), torch.eye(2)[1:].expand(3, 2)
+    angles = torch.tensor([0.25, 0.5, 1.0]) * torch.pi / 2
+    expected = torch.stack([angles.cos(), angles.sin()], 1)
+    torch.testing.assert_close(slerp(a, b, torch.tensor([0.25, 0.5, 1.0])), expected)
+
+
+def test_slerp_has_exact_ends_and_is_constant_between_equals() -> None:
+    a, b = image_noise([0, 0, 0], (4, 8, 8)), image_noise([1, 1, 1], (4, 8, 8))
+    mixed = slerp(a, b, torch.tensor([0.0, 1.0, 0.5]))
+    assert torch.equal(mixed[0], a[0])
+    assert torch.equal(mixed[1], b[1])
+    assert float(mixed[2].norm()) == pytest.approx(float(a[0].norm() + b[0].norm()) / 2, rel=1e-6)
+    torch.testing.assert_close(slerp(a, a, torch.tensor([0.3, 0.5, 0.9])), a)
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.5, 0.9])
+def test_neighbours_are_standard_normal(amount: float) -> None:
+    own, new = image_noise([0], (4, 128, 128)), image_noise([1], (4, 128, 128))
+    mixed = neighbours(own, new, amount)
+    assert float(mixed.std()) == pytest.approx(1, abs=0.02)
+    assert float((mixed * own).mean()) == pytest.approx((1 - amount**2) ** 0.5, abs=0.02)
+
+
+def test_mixed_features_have_exact_ends(model: Model) -> None:
+    for prompts in (PROMPTS, PROMPTS[::-1]):
+        texts = model.text([*prompts, ""])
+        mixed = mixed_features(texts, torch.tensor([0.0, 0.25, 1.0]))
+        for row, end in ((0, 0), (2, 1)):
+            assert torch.equal(mixed.mask[row], texts.mask[end])
+            assert torch.equal(mixed.tokens[row][mixed.mask[row]], texts.tokens[end][texts.mask[end]])
+            assert torch.equal(mixed.pooled[row], texts.pooled[end])
+        assert torch.equal(mixed.mask[1], texts.mask[0] | texts.mask[1])
+        torch.testing.assert_close(mixed.pooled[1], 0.75 * texts.pooled[0] + 0.25 * texts.pooled[1])
+
+
+@pytest.mark.parametrize("given", [{}, {"sampler": "ddpm", "guidance": 3.0}, {"eta": 0.7}, {"negative": "hat"}])
+@pytest.mark.parametrize("seeds", [(3, 3), (3, 8)])
+def test_the_ends_are_the_faces_of_sample(model: Model, given: dict[str, Any], seeds: tuple[int, int]) -> None:
+    settings = settings_of(model, steps=3, **given)
+    way = interpolate(model, PROMPTS, seeds, [0.0, 0.5, 1.0], settings, batch_size=2).astype(int)
+    ends = model.sample(PROMPTS, seeds, **settings).astype(int)
+    assert np.abs(way[[0, 2]] - ends).max() <= 1
+    assert np.abs(way[1] - way[0]).max() > 1
+    assert np.abs(way[1] - way[2]).max() > 1
+
+
+def test_equal_ends_are_a_still(model: Model) -> None:
+    way = interpolate(model, ("man", "man"), (1, 1), [0, 0.3, 1], settings_of(model)).astype(int)
+    assert np.abs(way - way[0]).max() <= 1
+
+
+@pytest.mark.parametrize("given", [{}, {"sampler": "ddpm"}, {"calibrate": False}])
+def test_amounts_0_and_1_are_faces_of_sample(model: Model, given: dict[str, Any]) -> None:
+    settings = settings_of(model, steps=3, **given)
+    own = model.sample(["old man"], [5], **settings).astype(int)
+    new = model.sample(["old man"] * 3, [0, 1, 2], **settings).astype(int)
+    assert np.abs(vary(model, "old man", 5, [0, 1, 2], 0, settings, batch_size=2) - own).max() <= 1
+    assert np.abs(vary(model, "old man", 5, [0, 1, 2], 1, settings, batch_size=2) - new).max() <= 1
+
+
+def test_neighbours_go_away_with_the_amount(model: Model) -> None:
+    settings = settings_of(model, steps=3)
+    own = model.sample(["man"], [5], **settings).astype(int)
+    near, far = (np.abs(vary(model, "man", 5, range(4), a, settings) - own).mean() for a in (0.1, 0.6))
+    assert 0 < near < far
+
+
+def test_what_is_no_neighbour(model: Model) -> None:
+    with pytest.raises(UsageError, match="the face's own"):
+        vary(model, "man", 5, [4, 5], 0.3, settings_of(model))
+    with pytest.raises(UsageError, match="--amount"):
+        vary(model, "man", 5, [4], 1.5, settings_of(model))

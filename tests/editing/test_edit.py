@@ -1,0 +1,145 @@
+"""Edits: exact ends, one system of coordinates both ways, photographs cut as the data was."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from celebgen_cli.data.crops import crop_and_resize
+from celebgen_cli.diffusion.starts import deepest_inversion
+from celebgen_cli.editing.edit import edit, edit_level, edit_settings
+from celebgen_cli.editing.photos import read_photo
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.pipeline import Model, load_model
+from tests.command import Chain
+
+
+@pytest.fixture(scope="module")
+def model(chain: Chain) -> Model:
+    return load_model(chain.model, "cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def faces(chain: Chain) -> np.ndarray:
+    return np.load(chain.dataset / "train" / "images.npy")[:2]
+
+
+@pytest.mark.parametrize("method", ["invert", "noise"])
+def test_strength_0_is_the_cvaes_reconstruction(model: Model, faces: np.ndarray, method: str) -> None:
+    made = edit(model, faces[0], "old man", edit_settings(model), strength=0, method=method)
+    assert np.array_equal(made, model.reconstruct(faces[:1])[0])
+
+
+def test_strength_1_with_noise_forgets_the_photo(model: Model, faces: np.ndarray) -> None:
+    def made(face: np.ndarray, strength: float, seed: int = 0) -> np.ndarray:
+        settings = edit_settings(model, 5)
+        return edit(model, face, "old man", settings, strength=strength, method="noise", seed=seed).astype(int)
+
+    assert np.array_equal(made(faces[0], 1), made(faces[1], 1))
+    assert not np.array_equal(made(faces[0], 0.5), made(faces[1], 0.5))
+    assert not np.array_equal(made(faces[0], 1), made(faces[0], 1, seed=1))
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.7])
+def test_a_round_trip_without_text_comes_back(model: Model, faces: np.ndarray, strength: float) -> None:
+    """And the error falls with the length of the steps, as that of DDIM's inversion does."""
+    target = model.reconstruct(faces[:1])[0].astype(float)
+    errors = [
+        np.abs(edit(model, faces[0], "", edit_settings(model, steps, 1.0), strength=strength) - target).mean()
+        for steps in (8, 100)
+    ]
+    assert errors[1] < 2
+    assert errors[1] <= errors[0]
+
+
+@pytest.mark.parametrize("method", ["invert", "noise"])
+def test_both_ways_see_the_prior_without_text(model: Model, faces: np.ndarray, method: str) -> None:
+    seen = []
+    handle = model.unet.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[2].pooled, inputs[3])))
+    with torch.no_grad():
+        edit(model, faces[0], "old man", edit_settings(model, 4, 3.0), strength=0.6, method=method)
+        handle.remove()
+        prior = model.cvae.prior(model.text([""]))
+        pooled = model.text(["old man"]).pooled
+    for _, coordinates in seen:
+        for part, expected in zip(coordinates, prior, strict=True):
+            torch.testing.assert_close(part, expected.expand_as(part), rtol=1e-4, atol=1e-5)
+    with_text = [torch.allclose(text[:1], pooled, atol=1e-4) for text, _ in seen]
+    assert with_text == [False] * (4 if method == "invert" else 0) + [True] * 4
+
+
+def test_the_prompt_matters(model: Model, faces: np.ndarray) -> None:
+    a, b = (edit(model, faces[0], p, edit_settings(model, 6), strength=0.9).astype(int) for p in ("man", "woman"))
+    assert not np.array_equal(a, b)
+
+
+def test_an_inversion_ends_where_the_picture_is_still_there(model: Model, faces: np.ndarray) -> None:
+    assert edit_level(model, 1, "invert") == deepest_inversion(model.schedule) < model.schedule.timesteps
+    assert edit_level(model, 1, "noise") == model.schedule.timesteps
+    settings = edit_settings(model, 5)
+    whole = edit(model, faces[0], "man", settings, strength=1)
+    deepest = deepest_inversion(model.schedule) / model.schedule.timesteps
+    assert np.array_equal(whole, edit(model, faces[0], "man", settings, strength=deepest))
+
+
+def test_more_steps_than_levels(model: Model, faces: np.ndarray) -> None:
+    done = []
+    edit(model, faces[0], "man", edit_settings(model, 50), strength=0.003, callback=lambda i, n: done.append((i, n)))
+    assert done == [(i + 1, 6) for i in range(6)]
+
+
+@pytest.mark.parametrize("method", ["invert", "noise"])
+def test_the_variant_that_starts_from_noise(tmp_path: Path, method: str) -> None:
+    from tests.networks import write_tiny_model
+
+    model = load_model(write_tiny_model(tmp_path / "noise", init="noise"), "cpu", "fp32")
+    face = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    assert edit(model, face, "man", edit_settings(model, 3), strength=0.5, method=method).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(("strength", "method"), [(1.1, "noise"), (-0.1, "invert"), (float("nan"), "noise"), (1, "x")])
+def test_what_cannot_be(model: Model, faces: np.ndarray, strength: float, method: str) -> None:
+    with pytest.raises(UsageError):
+        edit(model, faces[0], "man", edit_settings(model), strength=strength, method=method)
+
+
+def noise_image(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("size", "cut"), [((178, 218), "face178"), ((218, 178), "square"), ((300, 400), "square")])
+def test_photos_are_cut_as_prepare_cuts(tmp_path: Path, size: tuple[int, int], cut: str) -> None:
+    image = noise_image(*size)
+    image.save(tmp_path / "a.png")
+    photo = read_photo(tmp_path / "a.png", "face178", 32)
+    assert photo.cut == cut
+    assert np.array_equal(photo.pixels, crop_and_resize(image, cut, 32))
+
+
+def test_landmarks_put_the_face_where_celeba_has_it(tmp_path: Path) -> None:
+    """A portrait whose landmarks are CelebA's mean, shifted: aligned, it is the aligned image's own crop."""
+    image = noise_image(178, 218).resize((178, 218))
+    wide = Image.new("RGB", (300, 300))
+    wide.paste(image, (40, 30))
+    wide.save(tmp_path / "anna.png")
+    points = np.array([[69, 111], [108, 111], [88, 136], [72, 152], [105, 152]]) + (40, 30)
+    rows = tmp_path / "points.txt"
+    rows.write_text("anna.png " + " ".join(map(str, points.ravel().tolist())) + "\n")
+    photo = read_photo(tmp_path / "anna.png", "face178", 178, landmarks=rows)
+    assert photo.points == points.tolist()
+    assert np.abs(photo.pixels.astype(int) - crop_and_resize(image, "face178", 178)).max() <= 1
+    rows.write_text("otto.png " + " ".join(map(str, points.ravel().tolist())) + "\n")
+    with pytest.raises(CelebgenError, match=r"no row for anna\.png"):
+        read_photo(tmp_path / "anna.png", "face178", 178, landmarks=rows)
+
+
+def test_a_photo_that_is_cut_already(tmp_path: Path) -> None:
+    noise_image(32, 32).save(tmp_path / "a.png")
+    assert np.array_equal(read_photo(tmp_path / "a.png", "face178", 32, already="face178").pixels, noise_image(32, 32))
+    with pytest.raises(UsageError, match="face178, not ddim"):
+        read_photo(tmp_path / "a.png", "face178", 32, already="ddim")
+    noise_image(32, 40).save(tmp_path / "b.png")
+    with pytest.raises(CelebgenError, match="square"):
+        read_photo(tmp_path / "b.png", "face178", 32, already="face178")
