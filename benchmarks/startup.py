@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder:
-        sample = [*COMMAND, "sample", "smiling woman blond hair", "-o", folder]
+        sample = [*COMMAND, "sample", "smiling woman blond hair"]
         rows = {
             "import torch": [sys.executable, "-c", "import torch"],
             "celebgen --help": [*COMMAND, "--help"],
@@ -45,8 +45,10 @@ def main() -> None:
         }
         print(f"{'command':32} {'median s':>9} {'min':>7} {'max':>7} {'peak MiB':>9}")
         for name, arguments in rows.items():
-            measure(arguments)
-            seconds, peaks = zip(*(measure(arguments) for _ in range(runs)), strict=True)
+            fresh = (["-o", os.path.join(folder, f"{name} {run}")] for run in range(runs + 1))  # nothing is drawn twice
+            commands = [arguments + (next(fresh) if "sample" in arguments else []) for _ in range(runs + 1)]
+            measure(commands[0])
+            seconds, peaks = zip(*(measure(command) for command in commands[1:]), strict=True)
             print(
                 f"{name:32} {statistics.median(seconds):9.2f} {min(seconds):7.2f} {max(seconds):7.2f} {max(peaks):9.0f}"
             )

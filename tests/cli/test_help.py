@@ -13,7 +13,7 @@ from tests.command import COMMAND, ENVIRONMENT, celebgen, invoke
 
 COMMANDS = [
     "sample", "download", "prepare", "explore", "train-clip", "train-vae", "train-diffusion", "export", "calibrate",
-    "info", "evaluate", "models", "serve",
+    "info", "evaluate", "models", "serve", "edit", "interpolate", "vary",
 ]  # fmt: skip
 HEAVY = ["torch", "torchvision", "open_clip", "pandas", "numpy", "PIL", "safetensors", "torch_fidelity"]
 
