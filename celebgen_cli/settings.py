@@ -66,7 +66,7 @@ def check_settings(
     if type(steps) is not int or not 1 <= steps <= most:
         raise UsageError(f"--steps must be from 1 to {most}, not {steps}")
     if sampler not in tuple(SAMPLERS):
-        raise UsageError(f"there is no sampler '{sampler}'; choose one of {', '.join(SAMPLERS)}")
+        raise UsageError(f"there is no sampler '{str(sampler)[:60]}'; choose one of {', '.join(SAMPLERS)}")
     if not (_is_number(guidance) and 0 <= guidance <= 100):
         raise UsageError(f"--guidance must be from 0 to 100, not {guidance}")
     pair: list[Any] = list(interval) if isinstance(interval, list | tuple) else [interval]
@@ -79,7 +79,7 @@ def check_settings(
     if eta > 0 and sampler != "ddim":
         raise UsageError(f"--eta is the noise of ddim's steps and means nothing to {sampler}; add --sampler ddim")
     if spacing not in SPACINGS:
-        raise UsageError(f"there is no spacing '{spacing}'; choose one of {', '.join(SPACINGS)}")
+        raise UsageError(f"there is no spacing '{str(spacing)[:60]}'; choose one of {', '.join(SPACINGS)}")
     if not (_is_number(rescale) and 0 <= rescale <= 1):
         raise UsageError(f"--rescale must be from 0 to 1, not {rescale}")
 

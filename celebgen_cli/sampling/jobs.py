@@ -11,7 +11,7 @@ from celebgen_cli import __version__
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.sampling.prompts import Entry, located
 from celebgen_cli.sampling.settings import Seeds, check_prompt, read_seeds, read_settings
-from celebgen_cli.sampling.templates import parse
+from celebgen_cli.sampling.templates import parse, shortened
 
 EXPANSIONS = ("all", "random", "none")
 
@@ -37,7 +37,7 @@ def jobs_of(entries: Iterable[Entry], seeds: Seeds, settings: Mapping[str, Any],
         UsageError: a template cannot be read, or stands for an empty prompt.
     """
     if expand not in EXPANSIONS:
-        raise UsageError(f"--expand is one of {', '.join(EXPANSIONS)}, not '{expand}'")
+        raise UsageError(f"--expand is one of {', '.join(EXPANSIONS)}, not {shortened(expand)}")
     index = 0
     for entry in entries:
         own = {**settings, **entry.settings}
