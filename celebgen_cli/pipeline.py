@@ -28,14 +28,14 @@ from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, to_float, to_uint8
 from celebgen_cli.models.devices import autocast, choose_device, resolve_precision
 from celebgen_cli.models.layers import TextFeatures
-from celebgen_cli.models.registry import find
+from celebgen_cli.models.registry import BOX, find
 from celebgen_cli.models.text_encoder import CompactText, TextEncoder
 from celebgen_cli.models.unet import UNet
 from celebgen_cli.settings import DEFAULTS, NEUTRAL, check_settings, complete
 
 __all__ = ["DEFAULTS", "PRETRAINED", "Model", "Prior", "check_settings", "draw_latents", "generate", "load_model"]
 
-PRETRAINED = Path(__file__).with_name("pretrained")
+PRETRAINED = BOX
 # Progress of frames: (row of the batch's first face, step, faces uint8 [B, S, S, 3])
 Frames = Callable[[int, int, np.ndarray], None]
 
