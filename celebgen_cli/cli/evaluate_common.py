@@ -1,0 +1,135 @@
+"""What the subcommands of `celebgen evaluate` share: arguments, sampling settings, a listener with a bar, lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from celebgen_cli.cli import common
+
+if TYPE_CHECKING:
+    from celebgen_cli.evaluation.compare import Listener
+
+Generated = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[GENERATED]",
+        help="Model, folder or zip of images, DATASET[:SPLIT], statistics file. Default: the model in the box.",
+        show_default=False,
+    ),
+]
+Real = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[REAL]",
+        help="Folder or zip of images, DATASET[:SPLIT] or statistics file. Default: the valid split of "
+        "$CELEBGEN_DATASET, else the statistics of CelebA's valid split that come with celebgen.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--inception-weights",
+        metavar="FILE",
+        help="torch-fidelity's InceptionV3. Default: $CELEBGEN_INCEPTION_WEIGHTS, else fetched once (91 MiB).",
+    ),
+]
+Batch = Annotated[int | None, typer.Option("--batch-size", min=1, help="Images at a time.")]
+Number = Annotated[int | None, typer.Option("--num", "-n", min=2, help="Images to measure. Default: all there are.")]
+GeneratedNumber = Annotated[
+    int | None, typer.Option("--num", "-n", min=2, help="Generated images. Default: as many as real ones.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Cache = Annotated[
+    bool, typer.Option("--cache/--no-cache", help="Keep features for next time, and go on where a run was cut off.")
+]
+# How a model draws what is measured.
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps. Default: the model's.")]
+Sampler = Annotated[str | None, typer.Option("--sampler", help="Default: the model's.")]
+Guidance = Annotated[float | None, typer.Option("--guidance", help="Default: the model's.")]
+GuidanceInterval = Annotated[
+    tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Default: the model's.")
+]
+Pag = Annotated[bool | None, typer.Option("--pag/--no-pag", help="Perturbed-attention guidance. Default: the model's.")]
+Calibrate = Annotated[
+    bool | None,
+    typer.Option("--calibrate/--no-calibrate", help="The model's correction of what it draws. Default: on."),
+]
+Negative = Annotated[str | None, typer.Option("--negative", help="Negative prompt.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image.")]
+
+
+def sampling(**settings: Any) -> dict[str, Any]:
+    """The settings that were given, as `Model.sample` takes them; those that are None are the model's own."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+@contextlib.contextmanager
+def listening(quiet: bool) -> Iterator[Listener]:
+    """A listener with one bar at a time on stderr."""
+    from celebgen_cli.evaluation import compare
+
+    with contextlib.ExitStack() as stack:
+
+        class Terminal(compare.Listener):
+            def say(self, sentence: str) -> None:
+                if not quiet:
+                    # Through the console, so that a bar that is shown moves down.
+                    common.stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+            def progress(self, label: str) -> Callable[[int, int], None]:
+                stack.close()
+                return stack.enter_context(common.progress(label, quiet=quiet))
+
+        yield Terminal()
+
+
+def side(info: Mapping[str, Any]) -> str:
+    """What a side is, in one line."""
+    parts = [
+        str(info.get("source") or info.get("kind") or "unknown"),
+        f"N {info.get('n')}",
+        f"size {info.get('size') or 'unknown'}",
+        f"crop {info.get('crop') or 'unknown'}",
+    ]
+    if info.get("filter"):
+        parts.append(f"filter {info['filter']}")
+    settings = info.get("settings") or {}
+    for name in ("sampler", "steps", "guidance", "guidance_interval", "pag", "negative", "seed"):
+        value = settings.get(name)
+        if value is None or value is False or value in ([0, 1], (0, 1)):
+            continue
+        shown = " to ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        parts.append(name if value is True else f"{name.replace('_', ' ')} {shown}")
+    if settings.get("calibrate") is False:
+        parts.append("not calibrated")
+    return ", ".join(parts)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the figures."""
+    from celebgen_cli.evaluation.statistics import tool_versions
+
+    return tool_versions()
+
+
+def tools() -> str:
+    """The same in one line."""
+    return ", ".join(f"{name} {version}" for name, version in versions().items())
+
+
+def remark(text: str, quiet: bool) -> None:
+    """A line on stderr, unless it shall be quiet there."""
+    if not quiet:
+        common.say(text)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
