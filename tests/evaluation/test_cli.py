@@ -92,10 +92,10 @@ def test_errors_are_one_sentence(tmp_path: Path, faces: Faces) -> None:
 
 
 def test_a_figure_says_how_the_faces_were_guided_and_whether_they_were_corrected() -> None:
-    from celebgen_cli.cli.evaluate import _side
+    from celebgen_cli.cli.evaluate_common import side
 
     settings = {"guidance": 4.5, "guidance_interval": [0.3, 0.8], "pag": True, "calibrate": False}
-    line = _side({"source": "m", "n": 5, "settings": settings})
+    line = side({"source": "m", "n": 5, "settings": settings})
     assert line.endswith("guidance 4.5, guidance interval 0.3 to 0.8, pag, not calibrated")
     settings = {"guidance": 4.5, "guidance_interval": [0.0, 1.0], "pag": False}
-    assert _side({"source": "m", "n": 5, "settings": settings}).endswith("crop unknown, guidance 4.5")
+    assert side({"source": "m", "n": 5, "settings": settings}).endswith("crop unknown, guidance 4.5")
