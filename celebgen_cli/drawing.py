@@ -67,7 +67,7 @@ def draw_latents(
     rows = torch.tensor([place[prompt] for prompt in prompts], dtype=torch.long, device=device)
     positive, other = features.select(rows), features.select(torch.full_like(rows, place[negative]))
     prior = Gaussian(*(part[rows] for part in cvae.prior(features)))
-    coordinates = unet.noise_coordinates(prior) if unet.config.init == "noise" else prior
+    coordinates, shown = start_coordinates(text, cvae, unet, prior)
 
     def finish(u: Tensor) -> Tensor:
         u = u if calibration is None else calibration(u)
@@ -85,12 +85,12 @@ def draw_latents(
     if frames is not None:
         frames(0, finish(mean), positive)
     noise = image_noise(seeds, shape, device=device)
-    if timesteps[0] < schedule.timesteps and unet.config.init == "noise":
+    if timesteps[0] < schedule.timesteps and unet.config.init != "prior":
         noise = late_start(noise, timesteps[0], schedule, mean, torch.exp(prior.log_std - coordinates.log_std))
     run: Sampler = functools.partial(ddim, eta=eta) if eta > 0 and sampler == "ddim" else SAMPLERS[sampler]
     u = run(
         conditioned_denoiser(
-            unet, schedule, positive, other, coordinates, guidance=guidance, interval=guidance_interval, pag=pag,
+            unet, schedule, positive, other, shown, guidance=guidance, interval=guidance_interval, pag=pag,
             rescale=rescale,
         ),
         noise,
@@ -102,12 +102,18 @@ def draw_latents(
     return finish(u), positive
 
 
+def start_coordinates(text: TextEncoder, cvae: CVAE, unet: UNet, prior: Gaussian) -> tuple[Gaussian, Gaussian]:
+    """Where diffusion runs for B rows of text with this prior, and what the U-Net is shown (see `UNet.coordinates`)."""
+    empty = cvae.prior(text([""]).to(prior.mean.device)) if unet.config.init == "mean" else prior
+    return unet.coordinates(prior, empty)
+
+
 def conditioned_denoiser(
     unet: UNet,
     schedule: Schedule,
     positive: TextFeatures,
     other: TextFeatures,
-    coordinates: Gaussian,
+    shown: Gaussian,
     *,
     guidance: float = 1.0,
     interval: Sequence[float] = (0.0, 1.0),
@@ -117,17 +123,17 @@ def conditioned_denoiser(
     """The U-Net as a denoiser of u [B, C, h, h], for B rows of text, guided away from B rows of `other` text.
 
     Guidance works in one set of coordinates: the branch without text (or with the negative prompt) sees those of the
-    positive prompt and only another text. It acts in `interval`, fractions (low, high) of T. With `pag` that branch
+    positive prompt (`shown`, as `UNet.coordinates` has it) and only another text. It acts in `interval`, fractions (low, high) of T. With `pag` that branch
     loses its self-attention too, so guidance leads away from pictures that do not hang together (Ahn et al. 2024,
     arXiv 2403.17377; one branch in place of their two). rescale: see `guidance.rescaled`.
     """
     count, device = len(positive.pooled), unet.channel_mean.device
     both = TextFeatures(*(torch.cat(pair) for pair in zip(positive, other, strict=True)))
-    twice = Gaussian(*(torch.cat([part, part]) for part in coordinates))
+    twice = Gaussian(*(torch.cat([part, part]) for part in shown))
     worse = torch.arange(2 * count, device=device) >= count if pag else None
 
     def denoise(x: Tensor, t: int) -> Tensor:
-        return unet(x, torch.full((len(x),), t, device=device), positive, coordinates)
+        return unet(x, torch.full((len(x),), t, device=device), positive, shown)
 
     def denoise_both(x: Tensor, t: int) -> Tensor:
         return unet(x, torch.full((len(x),), t, device=device), both, twice, worse)

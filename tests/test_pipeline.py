@@ -117,6 +117,24 @@ def test_noise_variant_uses_one_gaussian_a_channel(tmp_path: Path) -> None:
     assert np.abs(model.sample(["old man"], [0], steps=2, guidance=2.0).astype(int) - a).mean() > 1
 
 
+@pytest.mark.parametrize("init", ["mean", "noise+prior"])
+def test_other_arms_start_where_they_say(tmp_path: Path, init: str) -> None:
+    model = load_model(write_tiny_model(tmp_path / "model", init=init), "cpu", "fp32")
+    with torch.no_grad():
+        model.unet.head.weight.zero_()
+        model.unet.head.bias.zero_()
+        prior, nobody = (model.cvae.prior(model.text([prompt])) for prompt in ("old man", ""))
+        text = model.text(["old man"])
+        center = nobody.mean if init == "mean" else model.unet.noise_coordinates(prior).mean
+        expected = model.decode(center, ["old man"])
+    spy = Spy(model.unet)
+    face = model.sample(["old man"], [0], steps=1, guidance=1.0)  # v = 0 at T is x0 = 0: the center of the coordinates
+    assert np.abs(face.astype(int) - expected).max() <= 1
+    shown, wanted = spy.calls[0][3], nobody if init == "mean" else prior
+    torch.testing.assert_close(shown.mean, wanted.mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(spy.calls[0][2].pooled, text.pooled, rtol=1e-4, atol=1e-5)
+
+
 def conditional(prompts: list[str], seeds: list[int], steps: int) -> np.ndarray:
     """The conditional model alone, written out: no guidance code at all."""
     text, cvae, unet = tiny_text(), tiny_cvae().eval(), tiny_unet().eval()

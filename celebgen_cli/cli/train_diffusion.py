@@ -14,7 +14,10 @@ def train_diffusion(
     vae: Annotated[Path, typer.Option(help="CVAE and text encoder: a train-vae run or a model.")],
     init: Annotated[
         str | None,
-        typer.Option(help="prior (default): denoising starts from p(z|c); noise: the baseline, which ignores it."),
+        typer.Option(
+            help="Where denoising starts. prior (default): from p(z|c). To compare with: mean, p(z) without text; "
+            "noise+prior, plain noise with p(z|c) as an input; noise, without it."
+        ),
     ] = None,
     preset: common.Preset = None,
     steps: common.Steps = None,

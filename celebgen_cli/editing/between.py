@@ -20,7 +20,7 @@ from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.samplers import SAMPLERS, Sampler, ddim
 from celebgen_cli.diffusion.spacing import spaced_timesteps
 from celebgen_cli.diffusion.starts import late_start
-from celebgen_cli.drawing import conditioned_denoiser
+from celebgen_cli.drawing import conditioned_denoiser, start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models.cvae import to_uint8
 from celebgen_cli.models.layers import Gaussian, TextFeatures
@@ -179,14 +179,14 @@ def _draw(
 ) -> Tensor:
     """`celebgen_cli.drawing.generate` for features, a prior and noise that belong to no prompt or seed."""
     schedule, unet = model.schedule, model.unet
-    coordinates = unet.noise_coordinates(prior) if unet.config.init == "noise" else prior
+    coordinates, shown = start_coordinates(model.text, model.cvae, unet, prior)
     timesteps = spaced_timesteps(schedule, settings["steps"], settings["spacing"], settings["start"])
     x = noise(0).to(model.device)
-    if timesteps[0] < schedule.timesteps and unet.config.init == "noise":
+    if timesteps[0] < schedule.timesteps and unet.config.init != "prior":
         mean = whiten(prior.mean, coordinates.mean, coordinates.log_std)
         x = late_start(x, timesteps[0], schedule, mean, torch.exp(prior.log_std - coordinates.log_std))
     denoiser = conditioned_denoiser(
-        unet, schedule, text, other, coordinates, guidance=settings["guidance"],
+        unet, schedule, text, other, shown, guidance=settings["guidance"],
         interval=settings["guidance_interval"], pag=settings["pag"], rescale=settings["rescale"],
     )  # fmt: skip
     run: Sampler = SAMPLERS[settings["sampler"]]

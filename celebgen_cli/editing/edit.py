@@ -95,15 +95,15 @@ def edit(
         texts = model.text(["", prompt, negative]).to(model.device)  # in one call: all of one length
         nothing, positive, other = (texts.select(torch.tensor([row], device=model.device)) for row in range(3))
         prior = model.cvae.prior(nothing)
-        coordinates = model.unet.noise_coordinates(prior) if model.unet.config.init == "noise" else prior
+        coordinates, shown = model.unet.coordinates(prior, prior)
         u = whiten(z, coordinates.mean, coordinates.log_std)
         if method == "invert":
-            plain = conditioned_denoiser(model.unet, model.schedule, nothing, nothing, coordinates)
+            plain = conditioned_denoiser(model.unet, model.schedule, nothing, nothing, shown)
             u = ddim_invert(plain, u, timesteps, model.schedule, callback=count(0))
         else:
             u, _ = noised(u, image_noise([seed], u.shape[1:], device=model.device), strength, model.schedule)
         steered = conditioned_denoiser(
-            model.unet, model.schedule, positive, other, coordinates, guidance=settings["guidance"],
+            model.unet, model.schedule, positive, other, shown, guidance=settings["guidance"],
             interval=settings["guidance_interval"], pag=settings["pag"], rescale=settings["rescale"],
         )  # fmt: skip
         u = ddim(steered, u, timesteps, model.schedule, callback=count(total - steps))

@@ -21,6 +21,15 @@ from celebgen_cli.models.layers import (
 )
 
 
+INITS = {
+    "prior": "p(z|c), the distribution that the text has",
+    "mean": "p(z) without text: the mean face, whatever the text says",
+    "noise+prior": "one mean and std a channel; p(z|c) is an input of the network",
+    "noise": "one mean and std a channel; nothing of p(z|c) is used",
+}
+"""Where denoising can start: the arms that show what the text's own start is worth, on the same network."""
+
+
 @dataclass(frozen=True)
 class UNetConfig:
     """Sizes of the U-Net. The first width works at the latent's size, each further one at half of it."""
@@ -32,7 +41,7 @@ class UNetConfig:
     condition_width: int = 320
     text_width: int = 256
     pooled_width: int = 256
-    init: str = "prior"  # "prior": coordinates are the text's p(z|c); "noise": one mean and std a channel
+    init: str = "prior"  # one of INITS: where denoising starts
 
 
 class NoAttention(nn.Module):
@@ -48,7 +57,9 @@ class UNet(nn.Module):
     `perturbed`, bool [B], names rows without self-attention (see `layers.Attention`): a worse network, which guidance
     can lead away from.
 
-    Buffers `channel_mean` and `channel_log_std` [C] are the coordinates of the `noise` variant.
+    Buffers `channel_mean` and `channel_log_std` [C] are the coordinates of the two `noise` variants.
+
+    Raises ValueError for an `init` that is none of INITS.
     """
 
     channel_mean: Tensor
@@ -56,6 +67,8 @@ class UNet(nn.Module):
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
+        if config.init not in INITS:
+            raise ValueError(f"init is '{config.init}', which this celebgen does not know")
         self.config = config
         widths, condition, channels = config.widths, config.condition_width, config.latent_channels
         self.register_buffer("channel_mean", torch.zeros(channels))
@@ -88,8 +101,22 @@ class UNet(nn.Module):
         self.norm = group_norm(before + skips[-1])
         self.head = zero_init(nn.Conv2d(before + skips[-1], channels, 3, padding=1))
 
+    def coordinates(self, prior: Gaussian, empty: Gaussian) -> tuple[Gaussian, Gaussian]:
+        """Where diffusion runs for rows whose text has this `prior`, and what the network is shown, both [B, C, h, h].
+
+        The two are one but in `noise+prior`, which starts like `noise` and is shown what `prior` is.
+        empty: the prior without text, which broadcasts with `prior`; only `mean` looks at it.
+        """
+        if self.config.init == "prior":
+            return prior, prior
+        if self.config.init == "mean":
+            whole = Gaussian(*(part.expand_as(prior.mean) for part in empty))
+            return whole, whole
+        noise = self.noise_coordinates(prior)
+        return noise, prior if self.config.init == "noise+prior" else noise
+
     def noise_coordinates(self, like: Gaussian) -> Gaussian:
-        """The `noise` variant's coordinates: one mean and log variance a channel, shaped like `like`."""
+        """The `noise` variants' coordinates: one mean and log variance a channel, shaped like `like`."""
         mean = self.channel_mean[None, :, None, None].expand_as(like.mean)
         return Gaussian(mean, 2 * self.channel_log_std[None, :, None, None].expand_as(like.mean))
 

@@ -9,6 +9,7 @@ import torch
 from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.diffusion.guidance import unwhiten, whiten
 from celebgen_cli.diffusion.noise import image_noise
+from celebgen_cli.drawing import start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.calibration import measure
@@ -66,8 +67,7 @@ def calibrate(
             range(SEEDS_FROM + start, SEEDS_FROM + start + len(some)), **settings,
         )  # fmt: skip
         p = generator.cvae.prior(features)
-        if generator.unet.config.init == "noise":
-            p = generator.unet.noise_coordinates(p)
+        p, _ = start_coordinates(generator.text, generator.cvae, generator.unet, p)
         empty = generator.text([""]).to(where).select(torch.zeros(len(some), dtype=torch.long, device=where))
         images = examples.images(some, where)
         flip = torch.from_numpy(flips[start : start + len(some)]).to(where)
@@ -87,7 +87,7 @@ def calibrate(
         faces += ring_power(generator.cvae.decode(z, generator.text(texts).to(where))).cpu()
         done += len(texts)
         progress(count + done, 2 * count)
-    parts = model_folder.load_model(generator.path)
+    parts = model_folder.load_model(generator.path, model_folder.networks_of(generator.path))
     parts.calibration = calibration._replace(response=frequency_response(faces, photographs))
     own = {name: value for name, value in settings.items() if name in generator.defaults}
     record: dict[str, Any] = {"num": count, "seed": seed, "settings": own, "fingerprint": split.fingerprint}

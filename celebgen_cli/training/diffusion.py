@@ -101,9 +101,9 @@ class DiffusionTask(Task):
                 return torch.from_numpy(index).to(self.device)
 
             at = pick(np.where(foreign, other, own))
-            coordinates = Gaussian(p.mean[at], p.logvar[at])
-            if model.config.init == "noise":
-                coordinates = model.noise_coordinates(coordinates)
+            coordinates, shown = model.coordinates(
+                Gaussian(p.mean[at], p.logvar[at]), Gaussian(p.mean[-1:], p.logvar[-1:])
+            )
 
             def noise() -> Tensor:
                 return torch.randn(q.mean.shape, generator=generator).to(self.device)
@@ -112,7 +112,7 @@ class DiffusionTask(Task):
             t = stratified_timesteps(count, self.schedule.timesteps, generator).to(self.device)
             epsilon = noise()
             x_t, target = add_noise(x0, epsilon, t, self.schedule), velocity(x0, epsilon, t, self.schedule)
-        predicted = model(x_t, t, features.select(pick(np.where(drop, count, own))), coordinates)
+        predicted = model(x_t, t, features.select(pick(np.where(drop, count, own))), shown)
         return diffusion_loss(predicted, target, t, self.schedule, settings.gamma), {}
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:

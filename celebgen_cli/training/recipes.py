@@ -16,6 +16,7 @@ from celebgen_cli.models.devices import autocast, choose_device
 from celebgen_cli.models.folder import Components, is_model, read_info, save_model
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import CompactText, open_clip_source
+from celebgen_cli.models.unet import INITS
 from celebgen_cli.training import runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
@@ -350,8 +351,8 @@ def prepare_diffusion(
 
     before = _resumed(output, resume)
     init, valid = init or before.get("unet", {}).get("init", "prior"), _valid(valid, before)
-    if init not in ("prior", "noise"):
-        raise UsageError(f"--init is prior or noise, not '{init}'")
+    if init not in INITS:
+        raise UsageError(f"--init is one of {', '.join(INITS)}, not '{init}'")
     preset = _preset_name(preset, output, resume, vae)
     sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
     parts = runs.load_components(vae, ("text", "cvae"))

@@ -91,10 +91,11 @@ def test_more_steps_than_levels(model: Model, faces: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("method", ["invert", "noise"])
-def test_the_variant_that_starts_from_noise(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("init", ["noise", "noise+prior", "mean"])
+def test_the_variants_that_start_elsewhere(tmp_path: Path, method: str, init: str) -> None:
     from tests.networks import write_tiny_model
 
-    model = load_model(write_tiny_model(tmp_path / "noise", init="noise"), "cpu", "fp32")
+    model = load_model(write_tiny_model(tmp_path / "noise", init=init), "cpu", "fp32")
     face = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     assert edit(model, face, "man", edit_settings(model, 3), strength=0.5, method=method).shape == (32, 32, 3)
 

@@ -8,7 +8,7 @@ import torch
 
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.presets import tiny
-from celebgen_cli.models.unet import UNet, UNetConfig
+from celebgen_cli.models.unet import INITS, UNet, UNetConfig
 from tests.networks import features, randomise, tiny_unet
 
 Inputs = tuple[torch.Tensor, torch.Tensor, TextFeatures, Gaussian]
@@ -85,6 +85,24 @@ def test_noise_coordinates_are_one_gaussian_a_channel() -> None:
     for channel in range(4):
         assert torch.equal(made.mean[:, channel], unet.channel_mean[channel].expand(2, 8, 8))
         assert torch.equal(made.log_std[:, channel], unet.channel_log_std[channel].expand(2, 8, 8))
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_where_diffusion_runs_and_what_is_shown(init: str) -> None:
+    unet, prior = tiny_unet(init=init), inputs()[3]
+    empty = Gaussian(torch.full((1, 4, 8, 8), 3.0), torch.full((1, 4, 8, 8), -1.0))
+    channels, nobody = unet.noise_coordinates(prior), Gaussian(*(part.expand(2, -1, -1, -1) for part in empty))
+    expected = {
+        "prior": (prior, prior), "mean": (nobody, nobody), "noise": (channels, channels),
+        "noise+prior": (channels, prior),
+    }[init]  # fmt: skip
+    for made, wanted in zip(unet.coordinates(prior, empty), expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(made, wanted, strict=True))
+
+
+def test_an_unknown_start_is_refused() -> None:
+    with pytest.raises(ValueError, match="init is 'nowhere'"):
+        UNet(replace(tiny().unet, init="nowhere"))
 
 
 def test_channel_statistics_travel_with_the_weights() -> None:

@@ -118,6 +118,27 @@ def test_noise_variant_has_one_gaussian_a_channel(dataset32: Path, latents_folde
     torch.testing.assert_close(coordinates.log_std, log_std[None, :, None, None].expand(BATCH, 4, 8, 8))
 
 
+def test_mean_face_variant_has_the_coordinates_of_no_text(dataset32: Path, latents_folder: Path) -> None:
+    made, calls = task(dataset32, latents_folder, "mean", drop_text=0.3, foreign=0.3)
+    made.loss(0)
+    nobody = made.cvae.prior(tiny_text()([""]))
+    for part, wanted in zip(calls[0][3], nobody, strict=True):
+        torch.testing.assert_close(part, wanted.expand(BATCH, -1, -1, -1), rtol=1e-4, atol=1e-4)
+
+
+def test_noise_with_the_prior_as_an_input(dataset32: Path, latents_folder: Path) -> None:
+    """The same rows of noise as without the input, and the same input as where denoising starts from the prior."""
+    arms = {}
+    for init in ("noise", "noise+prior", "prior"):
+        made, calls = task(dataset32, latents_folder, init, drop_text=0.3, foreign=0.3)
+        made.loss(0)
+        arms[init] = calls[0]
+    assert torch.equal(arms["noise+prior"][0], arms["noise"][0])
+    assert not torch.equal(arms["noise+prior"][0], arms["prior"][0])
+    assert torch.equal(arms["noise+prior"][3].mean, arms["prior"][3].mean)
+    assert torch.equal(arms["noise+prior"][3].logvar, arms["prior"][3].logvar)
+
+
 def test_channel_statistics_by_hand() -> None:
     rng = np.random.default_rng(0)
     scale, shift = np.array([0.5, 2.0, 1.0])[:, None, None], np.array([3.0, -1.0, 0.0])[:, None, None]
