@@ -107,7 +107,8 @@ class Model:
 
     @functools.cached_property
     def sha256(self) -> str:
-        digests = [sha256_file(p) for p in sorted(self.path.glob("*.safetensors"))]
+        drawing = (p for p in sorted(self.path.glob("*.safetensors")) if p.name != model_folder.JUDGE)
+        digests = [sha256_file(p) for p in drawing]  # a judge added later changes no face
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
     def sample(

@@ -28,6 +28,10 @@ def export(
     decoder_share: Annotated[
         float, typer.Option(help="Below 1: interpolate the weights of both decoders; this is --decoder's share.")
     ] = 1.0,
+    judge: Annotated[
+        Path | None,
+        typer.Option(help="Add the attribute judge of this train-judge run or model; default: a model's own."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there.")] = False,
 ) -> None:
     """Write everything that a run was trained with, and its EMA weights, as one model folder; prints the folder.
@@ -53,6 +57,7 @@ def export(
         defaults={k: v for k, v in defaults.items() if v is not None},
         decoder=decoder,
         decoder_share=decoder_share,
+        judge=judge,
         force=force,
     )
     print(output)

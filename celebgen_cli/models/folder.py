@@ -4,6 +4,7 @@ MODEL/model.json                 what the networks are, how to sample from them,
 MODEL/text_encoder.safetensors   only with the compact text encoder
 MODEL/cvae.safetensors, MODEL/unet.safetensors
 MODEL/calibration.safetensors    optional: correction of drawn latents and faces
+MODEL/judge.safetensors          optional: the attribute judge, which measures and does not draw
 """
 
 import os
@@ -22,6 +23,7 @@ from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha256_file
 from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
+from celebgen_cli.models.judge import Judge, JudgeConfig
 from celebgen_cli.models.quantize import pack, unpack
 from celebgen_cli.models.registry import find
 from celebgen_cli.models.text_encoder import TextEncoder, _tuples, build_text
@@ -30,9 +32,10 @@ from celebgen_cli.models.unet import UNet, UNetConfig
 FORMAT = "celebgen-model"
 FORMAT_VERSION = 1
 CALIBRATION = "calibration.safetensors"
-FILES = {"text": "text_encoder.safetensors", "cvae": "cvae.safetensors", "unet": "unet.safetensors"}
+JUDGE = "judge.safetensors"
+FILES = {"text": "text_encoder.safetensors", "cvae": "cvae.safetensors", "unet": "unet.safetensors", "judge": JUDGE}
 
-_Config = TypeVar("_Config", CVAEConfig, UNetConfig)
+_Config = TypeVar("_Config", CVAEConfig, UNetConfig, JudgeConfig)
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Components:
     unet: UNet | None = None
     info: dict[str, Any] = field(default_factory=dict)
     calibration: Calibration | None = None
+    judge: Judge | None = None
 
 
 def save_model(components: Components, folder: Path, storage: str = "fp32", force: bool = False) -> None:
@@ -70,8 +74,11 @@ def save_model(components: Components, folder: Path, storage: str = "fp32", forc
             networks["cvae"] = asdict(components.cvae.config)
         if components.unet is not None:
             networks["unet"] = asdict(components.unet.config)
+        if components.judge is not None:
+            networks["judge"] = asdict(components.judge.config)
         digests = {}
-        for name, module in (("text", components.text), ("cvae", components.cvae), ("unet", components.unet)):
+        for name in FILES:
+            module = getattr(components, name)
             if module is None or networks[name].get("kind") == "open_clip":
                 continue
             save_file(pack(module.state_dict(), storage), temporary / FILES[name])
@@ -125,6 +132,16 @@ def read_info(folder: Path | str) -> dict[str, Any]:
     return info
 
 
+def networks_of(folder: Path | str) -> tuple[str, ...]:
+    """Names of the networks that a model has, such as ("text", "cvae", "unet", "judge"); no weights are read.
+
+    Raises:
+        CelebgenError: see `read_info`.
+    """
+    networks = read_info(folder).get("networks")
+    return tuple(name for name in FILES if isinstance(networks, dict) and name in networks)
+
+
 def load_model(
     folder: Path | str, want: tuple[str, ...] = ("text", "cvae", "unet"), verify: bool = False
 ) -> Components:
@@ -153,6 +170,9 @@ def load_model(
                 parts.text = module = build_text(networks[name], state)
             elif name == "cvae":
                 parts.cvae = module = CVAE(_config(CVAEConfig, networks[name]))
+                module.load_state_dict(state or {})
+            elif name == "judge":
+                parts.judge = module = Judge(_config(JudgeConfig, networks[name]))
                 module.load_state_dict(state or {})
             else:
                 parts.unet = module = UNet(_config(UNetConfig, networks[name]))

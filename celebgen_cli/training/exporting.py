@@ -1,4 +1,4 @@
-"""A finished run, or a model with other defaults, storage or decoder, as a model folder."""
+"""A finished run, or a model with other defaults, storage, decoder or judge, as a model folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,9 @@ import torch
 from celebgen_cli import __version__
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
-from celebgen_cli.models.folder import Components, save_model
+from celebgen_cli.models.folder import Components, is_model, networks_of, save_model
 from celebgen_cli.models.quantize import STORAGES
+from celebgen_cli.models.registry import find
 from celebgen_cli.settings import DEFAULTS, complete
 from celebgen_cli.training.runs import load_components
 
@@ -26,6 +27,7 @@ def export_run(
     defaults: Mapping[str, Any] | None = None,
     decoder: Path | None = None,
     decoder_share: float = 1.0,
+    judge: Path | None = None,
     force: bool = False,
 ) -> None:
     """Write text encoder, CVAE (refitted prior) and denoiser (EMA weights) of a train-diffusion run to `output`.
@@ -35,6 +37,7 @@ def export_run(
         decoder: a train-vae run or model whose decoder takes the place of the run's own; its encoder must be the same.
         decoder_share: in 0..1; below 1 the weights of both decoders are interpolated, and this is the other's share
             (Wang et al. 2018, arXiv 1809.00219, section 3.4).
+        judge: a train-judge run or a model whose attribute judge goes into the folder; None keeps a model's own.
 
     Raises:
         UsageError: the storage or sampler is unknown, the share is out of range, or `output` is not empty and `force`
@@ -43,7 +46,8 @@ def export_run(
     """
     if storage not in STORAGES:
         raise UsageError(f"there is no storage '{storage}'; choose one of {', '.join(STORAGES)}")
-    parts = load_components(run, ("text", "cvae", "unet"))
+    own_judge = is_model(find(run, strict=False)) and "judge" in networks_of(run)
+    parts = load_components(run, ("text", "cvae", "unet", *(("judge",) if own_judge and judge is None else ())))
     config = parts.info.pop("run", None)
     info = dict(parts.info) if config is None else _info(config)
     for stale in ("measured", "storage"):  # figures are of the model that was measured
@@ -52,6 +56,8 @@ def export_run(
     parts.info = {**own, **info, **own, "defaults": {**DEFAULTS, **info.get("defaults", {}), **(defaults or {})}}
     if decoder is not None:
         _replace_decoder(parts, run, decoder, decoder_share)
+    if judge is not None:
+        _add_judge(parts, judge)
     if parts.calibration is not None and info.get("defaults") != parts.info["defaults"]:
         parts.calibration = None  # it was measured with other settings
         parts.info.pop("calibration", None)
@@ -66,7 +72,7 @@ def _info(config: Mapping[str, Any]) -> dict[str, Any]:
         "image_size": config["data"]["size"],
         "crop": config["data"]["crop"],
         "schedule": config["schedule"],
-        "data": {k: v for k, v in config["data"].items() if k in ("train_images", "fingerprint")},
+        "data": _data(config),
         "training": {
             "preset": config["preset"],
             "init": config["unet"]["init"],
@@ -74,6 +80,28 @@ def _info(config: Mapping[str, Any]) -> dict[str, Any]:
         },
         "license": LICENCE,
     }
+
+
+def _add_judge(parts: Components, source: Path) -> None:
+    """Put a judge in, and say in `parts.info` how it was trained.
+
+    Raises:
+        CelebgenError: `source` has none.
+    """
+    other = load_components(source, ("judge",))
+    parts.judge = other.judge
+    run = other.info.get("run")
+    record = (
+        other.info.get("training", {}).get("judge")
+        if run is None
+        else {**run["train"], "stopped_at": run["stopped_at"], "data": _data(run)}
+    )
+    parts.info["training"] = {**parts.info.get("training", {}), "judge": record or {}}
+
+
+def _data(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What model.json says of the pictures that a run learned from."""
+    return {name: value for name, value in config["data"].items() if name in ("train_images", "fingerprint")}
 
 
 def _replace_decoder(parts: Components, run: Path, decoder: Path, share: float) -> None:

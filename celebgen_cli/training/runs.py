@@ -10,6 +10,7 @@ from celebgen_cli.files import read_json
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
 from celebgen_cli.models.folder import Components, _config
+from celebgen_cli.models.judge import Judge, JudgeConfig
 from celebgen_cli.models.presets import CLIPConfig
 from celebgen_cli.models.registry import find
 from celebgen_cli.models.text_encoder import CompactText, OpenClipText, TextEncoder, _tuples, open_clip_source
@@ -46,9 +47,9 @@ def averaged_weights(run: Path) -> tuple[int, dict[str, Tensor]]:
 
 
 def load_components(path: Path, want: tuple[str, ...]) -> Components:
-    """The networks `want` ("text", "cvae", "unet") of a model (folder or name) or a run, EMA weights, evaluation mode.
+    """The networks `want` ("text", "cvae", "unet", "judge") of a model (folder or name) or a run.
 
-    Of a run, `info["run"]` is its settings, with `stopped_at`: the step of the checkpoint that the weights are from.
+    EMA weights, evaluation mode. Of a run, `info["run"]` is its settings, with `stopped_at`: the step of the checkpoint that the weights are from.
 
     Raises:
         CelebgenError: the folder does not have them.
@@ -58,12 +59,20 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
         return model_folder.load_model(path, want)
     config = read_config(path)
     kind = config["kind"]
-    has = {"clip": ("text",), "vae": ("text", "cvae"), "diffusion": ("text", "cvae", "unet")}.get(kind, ())
+    has = {
+        "clip": ("text",), "vae": ("text", "cvae"), "diffusion": ("text", "cvae", "unet"), "judge": ("judge",),
+    }.get(kind, ())  # fmt: skip
     missing = [name for name in want if name not in has]
     if missing:
         raise CelebgenError(f"{path} is a run of kind '{kind}' and has no {missing[0]} network; choose another folder")
     if kind == "clip":
         parts = Components(text=_clip_text(path, config))
+    elif kind == "judge":
+        judge = Judge(_config(JudgeConfig, config["judge"]))
+        step, weights = averaged_weights(path)
+        config = {**config, "stopped_at": step}
+        judge.load_state_dict(weights)
+        parts = Components(judge=judge)
     else:
         frozen = ("text",) if kind == "vae" else ("text", "cvae")
         parts = model_folder.load_model(path / "frozen", tuple(n for n in frozen if n in want))
@@ -80,7 +89,7 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
             config = {**config, "stopped_at": step}
             parts.unet.load_state_dict(weights)
     parts.info = {**parts.info, "run": config}
-    for module in (parts.text, parts.cvae, parts.unet):
+    for module in (parts.text, parts.cvae, parts.unet, parts.judge):
         if module is not None:
             module.eval().requires_grad_(False)
     return parts

@@ -1,0 +1,103 @@
+"""What `train-judge` does, and where a judge comes from: a run, a model, the model in the box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celebgen_cli.data.attributes import ATTRIBUTES
+from celebgen_cli.errors import UsageError
+from celebgen_cli.files import atomic_write_json
+from celebgen_cli.models.devices import choose_device
+from celebgen_cli.models.judge import Judge, JudgeConfig
+from celebgen_cli.models.registry import find
+from celebgen_cli.training import recipes, runs
+from celebgen_cli.training.batches import preload, training_and_held_out
+from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet
+
+JUDGES = {
+    "tiny": JudgeConfig(image_size=16, widths=(8, 16), blocks=(0, 1)),
+    "small64": JudgeConfig(),
+    "base128": JudgeConfig(),
+}
+_FULL = TrainConfig(
+    4000, 64, 1.5e-3, warmup=100, final_learning_rate=0.02, weight_decay=0.05, ema_half_life=300,
+    checkpoint_every=500, sample_every=1_000_000,
+)  # fmt: skip
+SETTINGS = {
+    "tiny": TrainConfig(20, 16, 2e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
+    "small64": _FULL,
+    "base128": _FULL,
+}
+"""What suits each preset on a CPU; the two larger ones differ in the pictures that come in alone."""
+
+
+def train_judge(
+    dataset: Path,
+    output: Path,
+    *,
+    preset: str | None = None,
+    valid: Path | None = None,
+    init_from: Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    report: Reporter = quiet,
+    warn: Callable[[str], None] = lambda sentence: None,
+    overrides: Mapping[str, Any],
+) -> dict[str, float]:
+    """Train an attribute judge in the run folder `output`; returns its held-out accuracy.
+
+    report.json of the run has the accuracy for each attribute too.
+
+    Raises:
+        UsageError: the dataset has no attributes, there is no such preset; also see `Trainer`.
+        CelebgenError: see `Trainer`.
+    """
+    import torch
+
+    from celebgen_cli.training.judge import JudgeLossConfig, JudgeTask
+
+    before = recipes._resumed(output, resume)
+    valid, preset = recipes._valid(valid, before), recipes._preset_name(preset, output, resume)
+    if preset not in JUDGES:
+        raise UsageError(f"there is no preset '{preset}'; choose one of {', '.join(JUDGES)}")
+    (data, held), where = recipes._datasets(dataset, valid), choose_device(device)
+    config = recipes._train_config(SETTINGS, preset, output, resume, overrides)
+    train, held_out = training_and_held_out(data, held)
+    for place, examples in ((dataset, train), (valid or dataset, held_out)):
+        if not (examples.split.attributes[examples.rows] != 0).any():
+            raise UsageError(f"{place} does not know the attributes of its pictures, and a judge learns nothing else")
+    preload(where, train, held_out)
+    sizes, loss = JUDGES[preset], JudgeLossConfig()
+    task = JudgeTask(sizes, train, held_out, config.batch_size, config.seed, loss)
+    if init_from is not None and not resume:
+        recipes._warm_start(task.model, load_judge(init_from).state_dict(), init_from)
+    record = recipes._record(preset, dataset, data, valid, train.source.wording)
+    del record["captions"]  # a judge reads none
+    settings = {**record, "judge": asdict(sizes), "loss": asdict(loss)}
+    trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
+    trainer.train(report)
+    with torch.no_grad():
+        accuracies = task.accuracies(trainer.ema.module)
+    known = ~np.isnan(accuracies)
+    figures = {"accuracy": float(accuracies[known].mean()), "images": len(held_out)}
+    named = {name: float(accuracies[i]) for i, name in enumerate(ATTRIBUTES) if known[i]}
+    atomic_write_json(output / "report.json", {**figures, "attributes": named})
+    return figures
+
+
+def load_judge(source: Path | str | None) -> Judge:
+    """The judge of a train-judge run or of a model (folder or name), None: the model in the box; on the CPU.
+
+    Raises:
+        CelebgenError: there is none.
+    """
+    from celebgen_cli.pipeline import PRETRAINED
+
+    parts = runs.load_components(find(source, strict=False) if source is not None else PRETRAINED, ("judge",))
+    assert parts.judge is not None
+    return parts.judge
