@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from celebgen_cli.models.cvae import CVAE
 from celebgen_cli.models.layers import group_norm
+from celebgen_cli.training.distributed import norm_of_all
 from celebgen_cli.training.perceptual import LPIPS
 
 # one tensor [B, ...] a scale, each weighing the same
@@ -109,13 +110,15 @@ def cvae_weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("cvae."): value for name, value in weights.items() if name.startswith("cvae.")}
 
 
-def critic_loss(critic: Critic, real: Tensor, real_text: Tensor, fake: Tensor, fake_text: Tensor) -> Tensor:
-    """Hinge loss of the critic, E[max(0, 1 - D(x))] + E[max(0, 1 + D(x'))], a mean over its heads.
+def critic_loss(
+    critic: Critic, real: Tensor, real_text: Tensor, fake: Tensor, fake_text: Tensor, weight: float = 1.0
+) -> Tensor:
+    """Hinge loss of the critic, E[max(0, 1 - D(x))] + weight E[max(0, 1 + D(x'))], a mean over its heads.
 
     `real` and `fake` are pictures, each with its pooled text; no gradient reaches `fake`.
     """
     on_real, on_fake = critic(real, real_text), critic(fake.detach(), fake_text)
-    return _mean([F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(on_real, on_fake, strict=True)])
+    return _mean([F.relu(1 - a).mean() + weight * F.relu(1 + b).mean() for a, b in zip(on_real, on_fake, strict=True)])
 
 
 def deception_loss(critic: Critic, fake: Tensor, fake_text: Tensor) -> Tensor:
@@ -145,7 +148,7 @@ def balanced(reconstruction: Tensor, deception: Tensor, decoded: Tensor, share: 
     scale = decoded.numel()  # gradients of means are tiny, and half precision would lose them
     along = torch.autograd.grad(reconstruction * scale, decoded)[0]
     against = torch.autograd.grad(deception * scale, decoded)[0]
-    weight = share * along.norm() / (against.norm() + 1e-12)
+    weight = share * norm_of_all(along, scale) / (norm_of_all(against, scale) + 1e-12)  # of the whole batch
     weight = weight.clamp(max=1e4).detach()
     value = reconstruction.detach() + weight * deception.detach()
     carried = (decoded * (along + weight * against).detach()).sum() / scale

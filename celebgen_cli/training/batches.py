@@ -142,8 +142,17 @@ def torch_generator(seed: int, step: int, purpose: int) -> torch.Generator:
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each picture [B, 3, H, W] with probability one half."""
-    flip = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(flip.to(images.device)[:, None, None, None], images.flip(3), images)
+    return mirrored(images, random_sides(len(images), generator))
+
+
+def random_sides(count: int, generator: torch.Generator) -> Tensor:
+    """bool [count], each true with probability one half: which pictures are mirrored."""
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def mirrored(images: Tensor, which: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W], those mirrored of which `which`, bool [B], is true."""
+    return torch.where(which.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
 def chunks(count: int, size: int) -> Sequence[np.ndarray]:

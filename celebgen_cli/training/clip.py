@@ -20,8 +20,17 @@ from celebgen_cli.data.captions import Captions, truth, vocabulary
 from celebgen_cli.models.presets import CLIPConfig
 from celebgen_cli.models.text_encoder import UNKNOWN, CompactText, trained_ids
 from celebgen_cli.models.tokenizer import END, tokenizer
-from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator, random_flip, torch_generator
+from celebgen_cli.training.batches import (
+    Examples,
+    batch_rows,
+    mirrored,
+    numpy_generator,
+    random_sides,
+    torch_generator,
+)
+from celebgen_cli.training.distributed import all_rows
 from celebgen_cli.training.engine import Task
+from celebgen_cli.training.parts import Part
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ class CLIPTask(Task):
     """Trains `CompactCLIP`; see `celebgen_cli.training.engine.Task`."""
 
     kind = "clip"
+    coupled = True  # every caption is compared with every picture
 
     def __init__(
         self,
@@ -92,6 +102,7 @@ class CLIPTask(Task):
         self.config, self.train, self.held_out = config, train, held_out
         self.batch_size, self.seed = batch_size, seed
         self.settings = loss or CLIPLossConfig()
+        self.idle = self.settings.contrast == "softmax"  # which has no use for the bias
         torch.manual_seed(seed)
         self.model = CompactCLIP(config)
         self.module: nn.Module = self.model
@@ -119,23 +130,28 @@ class CLIPTask(Task):
                     row[at] = UNKNOWN
                     end += 1
                 assert row[end] == END
-        return torch.from_numpy(ids).to(self.device)
+        return torch.from_numpy(ids)
 
     def _images(self, examples: Examples, rows: np.ndarray) -> Tensor:
         images = examples.images(rows, self.device)
         return F.interpolate(images, size=(self.config.image_size,) * 2, mode="area")
 
-    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """A part must be this process's own: what it shows and says meets the other processes' parts."""
+        part = part or Part(0, self.batch_size)
         rows = batch_rows(len(self.train), self.batch_size, step, self.seed)
         rng = numpy_generator(self.seed, step, 0)
         drawn = self.train.captions(rows, rng)
         texts, named, stored = drawn
         for i in np.flatnonzero(rng.random(len(texts)) < self.settings.empty):
             texts[i], named[i], stored[i] = "", 0, False
-        images = random_flip(self._images(self.train, rows), torch_generator(self.seed, step, 1))
+        sides = random_sides(len(rows), torch_generator(self.seed, step, 1))
+        images = mirrored(self._images(self.train, part.of(rows)), part.of(sides))
         clip = self.model.clip
-        pooled = clip.encode_text(self._tokens(texts, rng)).float()
+        pooled = clip.encode_text(part.of(self._tokens(texts, rng)).to(self.device)).float()
         text, image = F.normalize(pooled, dim=-1), F.normalize(clip.encode_image(images).float(), dim=-1)
+        if part.count < len(rows):
+            text, image = all_rows(text), all_rows(image)
         scale, bias = clip.logit_scale.exp().clamp(max=100.0), clip.logit_bias
         if self.settings.contrast == "softmax":
             logits, own = scale * text @ image.T, torch.arange(len(text), device=self.device)
@@ -144,18 +160,26 @@ class CLIPTask(Task):
             true, counted = truth(drawn, self.train.attributes(rows))
             positive, counts = (torch.from_numpy(pairs).to(self.device) for pairs in (true, counted))
             contrast = pairwise_sigmoid_loss(text, image, positive, scale, bias, None if counted.all() else counts)
-        read = self._read_loss(pooled, named, stored)
+        read = self._read_loss(pooled, named, stored, part)
         return contrast + self.settings.read_weight * read, {"contrast": contrast.detach(), "read": read.detach()}
 
-    def _read_loss(self, pooled: Tensor, named: np.ndarray, stored: np.ndarray) -> Tensor:
-        """How badly the head reads what captions name; those from files, of which that is not known, are left out."""
+    def _read_loss(
+        self, pooled: Tensor, named: np.ndarray, stored: np.ndarray, part: Part | None = None
+    ) -> Tensor:
+        """How badly the head reads what captions name; those from files, of which that is not known, are left out.
+
+        pooled is of the rows of `part`, the rest of the whole batch: a part's loss is its share of the batch's mean.
+        """
+        part = part or Part(0, len(stored))
+        told_in_all, share, plain = int((~stored).sum()), part.count / len(stored), not stored.any()
+        named, stored = part.of(named), part.of(stored)
         target = torch.from_numpy(np.concatenate([named > 0, named < 0], axis=1)).float().to(self.device)
         logits = self.model.read(pooled).float()
-        if not stored.any():
+        if plain:
             return F.binary_cross_entropy_with_logits(logits, target)
         told = torch.from_numpy(~stored).to(self.device)[:, None]
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return torch.where(told, loss, 0.0).sum() / max(1, int((~stored).sum()) * target.shape[1])
+        return torch.where(told, loss, 0.0).sum() / max(1.0, told_in_all * share * target.shape[1])
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         figures = self.measure(ema, captions_count=1024, images_count=512)

@@ -25,6 +25,7 @@ from celebgen_cli.pipeline import generate
 from celebgen_cli.training.batches import Examples, batch_rows, chunks, numpy_generator, torch_generator
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.latents import Latents
+from celebgen_cli.training.parts import Part
 
 PREVIEW_PROMPTS = (
     "man", "woman", "smiling", "eyeglasses", "blond hair", "black hair", "bald man", "beard",
@@ -76,43 +77,50 @@ class DiffusionTask(Task):
     def device(self) -> torch.device:
         return self.model.channel_mean.device
 
-    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         examples, latents = self.train
         count = self.batch_size
+        part = part or Part(0, count)
         rows = batch_rows(len(examples), count, step, self.seed)
         rng = numpy_generator(self.seed, step, 0)
-        q = latents.posterior(rows, rng.random(count) < 0.5, self.device)
+        mirrored = rng.random(count) < 0.5
         texts = examples.captions(rows, rng).texts
-        return self._loss(self.model, q, texts, rng, torch_generator(self.seed, step, 1))
+        q = latents.posterior(part.of(rows), part.of(mirrored), self.device)
+        return self._loss(self.model, q, texts, rng, torch_generator(self.seed, step, 1), part)
 
     def _loss(
-        self, model: UNet, q: Gaussian, texts: list[str], rng: np.random.Generator, generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        self, model: UNet, q: Gaussian, texts: list[str], rng: np.random.Generator, generator: torch.Generator,
+        part: Part | None = None,
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:  # fmt: skip
+        """The loss of the rows of `part`, whose posterior is `q`; everything is drawn for all of `texts`."""
         settings, count = self.settings, len(texts)
+        part = part or Part(0, count)
         own = np.arange(count)
         drop = rng.random(count) < settings.drop_text
         foreign = drop | (rng.random(count) < settings.foreign)
         other = np.where(rng.random(count) < settings.empty, count, rng.integers(0, count, count))
+        whitened_by, spoken = (part.of(rows) for rows in (np.where(foreign, other, own), np.where(drop, count, own)))
+        used = np.unique(np.concatenate([whitened_by, spoken, part.of(own), [count]]))  # of the texts, by this part
         with torch.no_grad():
-            features = self.text([*texts, ""])  # row `count` is the empty text
+            features = self.text([texts[row] for row in used[:-1]] + [""])  # row `count` is the empty text
             p = self.cvae.prior(features)
 
-            def pick(index: np.ndarray) -> Tensor:
-                return torch.from_numpy(index).to(self.device)
+            def pick(rows: np.ndarray) -> Tensor:
+                return torch.from_numpy(np.searchsorted(used, rows)).to(self.device)
 
-            at = pick(np.where(foreign, other, own))
+            at = pick(whitened_by)
             coordinates, shown = model.coordinates(
                 Gaussian(p.mean[at], p.logvar[at]), Gaussian(p.mean[-1:], p.logvar[-1:])
             )
 
             def noise() -> Tensor:
-                return torch.randn(q.mean.shape, generator=generator).to(self.device)
+                return part.of(torch.randn((count, *q.mean.shape[1:]), generator=generator)).to(self.device)
 
             x0 = whiten(q.sample(noise()), coordinates.mean, coordinates.log_std)
-            t = stratified_timesteps(count, self.schedule.timesteps, generator).to(self.device)
+            t = part.of(stratified_timesteps(count, self.schedule.timesteps, generator)).to(self.device)
             epsilon = noise()
             x_t, target = add_noise(x0, epsilon, t, self.schedule), velocity(x0, epsilon, t, self.schedule)
-        predicted = model(x_t, t, features.select(pick(np.where(drop, count, own))), shown)
+        predicted = model(x_t, t, features.select(pick(spoken)), shown)
         return diffusion_loss(predicted, target, t, self.schedule, settings.gamma), {}
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:

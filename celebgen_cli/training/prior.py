@@ -12,6 +12,7 @@ from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.training.batches import Examples, batch_rows, chunks, numpy_generator
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.latents import Latents
+from celebgen_cli.training.parts import Part
 
 
 class PriorTask(Task):
@@ -40,17 +41,19 @@ class PriorTask(Task):
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
-    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         examples, latents = self.train
+        part = part or Part(0, self.batch_size)
         rows = batch_rows(len(examples), self.batch_size, step, self.seed)
         rng = numpy_generator(self.seed, step, 0)
         texts = examples.captions(rows, rng).texts
         texts = [
             "" if drop else text for text, drop in zip(texts, rng.random(len(texts)) < self.drop_text, strict=True)
         ]
-        q = latents.posterior(rows, rng.random(len(rows)) < 0.5, self.device)
+        mirrored = rng.random(len(rows)) < 0.5
+        q = latents.posterior(part.of(rows), part.of(mirrored), self.device)
         with torch.no_grad():
-            features = self.text(texts)
+            features = self.text(part.of(texts))
         return cross_entropy(q, self.module(features)).mean(), {}
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from celebgen_cli.errors import UsageError
 from celebgen_cli.images import save_grid
 from celebgen_cli.models.cvae import CVAE, CVAEConfig, cross_entropy, kl_divergence, kl_to_standard, to_uint8
 from celebgen_cli.models.layers import Gaussian, TextFeatures
@@ -22,12 +23,14 @@ from celebgen_cli.training.batches import (
     Examples,
     batch_rows,
     chunks,
+    mirrored,
     numpy_generator,
-    random_flip,
+    random_sides,
     torch_generator,
 )
 from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.engine import Task
+from celebgen_cli.training.parts import Part
 from celebgen_cli.training.perceptual import LPIPS
 
 
@@ -70,7 +73,7 @@ class CVAETask(Task):
         self.batch_size, self.seed, self.settings = batch_size, seed, loss or CVAELossConfig()
         torch.manual_seed(seed)
         self.model = CVAE(config)
-        adversarial = self.settings.adversarial > 0
+        adversarial = self.coupled = self.settings.adversarial > 0  # the critic's share depends on the whole batch
         self.critic = Critic(config.pooled_width, perceptual) if adversarial else None
         self.module: nn.Module = self.model if self.critic is None else AdversarialCVAE(self.model, self.critic)
         if self.settings.freeze_encoder:
@@ -89,41 +92,56 @@ class CVAETask(Task):
     def device(self) -> torch.device:
         return self.model.prior.queries.device
 
-    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         settings, count = self.settings, self.batch_size
+        part = part or Part(0, count)
         rows = batch_rows(len(self.train), count, step, self.seed)
         rng, generator = numpy_generator(self.seed, step, 0), torch_generator(self.seed, step, 1)
-        images = random_flip(self.train.images(rows, self.device), generator)
+        sides = random_sides(count, generator)
         texts = self.train.captions(rows, rng).texts
         # pictures to rebuild; the rest of the batch is decoded from drawn latents
         kept = count if self.drawn is None else max(1, count - round(settings.drawn_share * count))
-        latents, heard = self._drawn_latents(step, count - kept)
+        own, made = _share(part, count, kept), _share(part, count, count - kept)
+        latents, heard = self._drawn_latents(step, count - kept, made)
+        here = np.union1d(np.arange(count)[part.rows], np.arange(count)[own.rows])  # rows that this part looks at
+        pictures = mirrored(self.train.images(rows[here], self.device), sides[torch.from_numpy(here)])
         with torch.no_grad():
-            features = self.text([*texts, "", *heard])  # row `count` stands for every dropped text
+            features = self.text([*(texts[row] for row in here), "", *heard])  # row len(here): every dropped text
+
+        def at(some: Part) -> Tensor:
+            return torch.from_numpy(np.searchsorted(here, np.arange(count)[some.rows]))
+
+        images = pictures if len(here) == own.count else pictures[at(own).to(self.device)]
 
         def dropped(rate: float) -> Tensor:
-            keep = torch.rand(kept, generator=generator) >= rate
-            return torch.where(keep, torch.arange(kept), count).to(self.device)
+            keep = own.of(torch.rand(kept, generator=generator) >= rate)
+            return torch.where(keep, at(own), len(here)).to(self.device)
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not settings.freeze_encoder):
-            q = self.model.encode(images[:kept], features.select(dropped(settings.drop_text_encoder)))
-        z = q.sample(torch.randn(q.mean.shape, generator=generator).to(self.device))
+            q = self.model.encode(images, features.select(dropped(settings.drop_text_encoder)))
+        noise = torch.randn((kept, *q.mean.shape[1:]), generator=generator)
+        z = q.sample(own.of(noise).to(self.device))
         spoken = features.select(dropped(settings.drop_text_decoder))
-        fake_text = features.pooled[:count]
         if self.drawn is not None:
-            heard_features = features.select(torch.arange(count + 1, count + 1 + len(heard), device=self.device))
+            heard_features = features.select(torch.arange(len(here) + 1, len(features.pooled), device=self.device))
             z = torch.cat([z, latents])
             spoken = TextFeatures(*(torch.cat(pair) for pair in zip(spoken, heard_features, strict=True)))
-            fake_text = heard_features.pooled
         decoded = self.model.decode(z, spoken)
 
-        total, logged = self._rebuilt_loss(decoded[:kept], images[:kept])
+        # of pictures and latents a part may have a little more or less than its share
+        total, logged = self._rebuilt_loss(decoded[: own.count], images, _weight(own, kept, part, count))
         if self.critic is not None:
-            seen = decoded if self.drawn is None else random_flip(decoded[kept:], generator)
-            learned = critic_loss(self.critic, images, features.pooled[:count], seen, fake_text)
+            real, real_text = pictures, features.pooled[: len(here)]
+            seen, fake_text, weigh = decoded, real_text, 1.0
+            if self.drawn is not None:
+                seen = mirrored(decoded[own.count :], made.of(random_sides(count - kept, generator)))
+                fake_text, weigh = heard_features.pooled, _weight(made, count - kept, part, count)
+                if len(here) > part.count:
+                    real, real_text = (whole[at(part).to(self.device)] for whole in (real, real_text))
+            learned = critic_loss(self.critic, real, real_text, seen, fake_text, weigh)
             logged["critic"] = learned.detach()
             if step >= settings.adversarial_from:
-                deception = deception_loss(self.critic, seen, fake_text)
+                deception = weigh * deception_loss(self.critic, seen, fake_text)
                 total, weight = balanced(total, deception, decoded, settings.adversarial)
                 logged |= {"deception": deception.detach(), "deception_weight": weight}
             total = total + learned
@@ -140,20 +158,22 @@ class CVAETask(Task):
                 logged["scale"] = scaled.detach()
         return total, logged
 
-    def _drawn_latents(self, step: int, count: int) -> tuple[Tensor, list[str]]:
-        """`count` latents out of the pool and their captions; none where there is no pool."""
+    def _drawn_latents(self, step: int, count: int, part: Part | None = None) -> tuple[Tensor, list[str]]:
+        """Latents out of the pool and their captions, of `count` those of `part`; none where there is no pool."""
         if self.drawn is None:
             return torch.empty(0, device=self.device), []
-        rows = batch_rows(len(self.drawn), count, step, self.seed + 1)
+        rows = batch_rows(len(self.drawn), count, step, self.seed + 1)[(part or Part(0, count)).rows]
         latents = self.drawn.latents[torch.from_numpy(rows)].to(self.device).float()
         return latents, [self.drawn.captions[row] for row in rows]
 
-    def _rebuilt_loss(self, decoded: Tensor, images: Tensor) -> tuple[Tensor, dict[str, Tensor | float]]:
-        """L1 + LPIPS."""
-        total = (decoded - images).abs().mean()
+    def _rebuilt_loss(
+        self, decoded: Tensor, images: Tensor, weight: float = 1.0
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """L1 + LPIPS, both times `weight`."""
+        total = weight * (decoded - images).abs().mean()
         logged: dict[str, Tensor | float] = {"l1": total.detach()}
         if self.perceptual is not None:
-            lpips = self.perceptual(decoded, images).mean()
+            lpips = weight * self.perceptual(decoded, images).mean()
             total = total + self.settings.lpips * lpips
             logged["lpips"] = lpips.detach()
         return total, logged
@@ -207,6 +227,26 @@ class CVAETask(Task):
         save_grid(
             to_uint8(torch.cat([images, ema.reconstruct(images, self.text([""])), drawn])), path, columns=len(rows)
         )
+
+
+def _share(part: Part, batch: int, count: int) -> Part:
+    """What goes with a part of a batch of `count` things that the whole batch has.
+
+    Raises:
+        UsageError: nothing does.
+    """
+    first, last = (edge * count // batch for edge in (part.first, part.first + part.count))
+    if count and first == last:
+        raise UsageError(
+            f"a batch of {batch} has {count} rebuilt pictures or drawn latents, which is too few for parts of "
+            f"{part.count}; choose a larger --batch-size or fewer processes"
+        )
+    return Part(first, last - first)
+
+
+def _weight(own: Part, of: int, part: Part, batch: int) -> float:
+    """By what a mean over `own`, of things of which the batch has `of`, counts in the loss of a part of it."""
+    return own.count * batch / (of * part.count)
 
 
 def _cvae(module: nn.Module) -> CVAE:
