@@ -49,7 +49,8 @@ def averaged_weights(run: Path) -> tuple[int, dict[str, Tensor]]:
 def load_components(path: Path, want: tuple[str, ...]) -> Components:
     """The networks `want` ("text", "cvae", "unet", "judge") of a model (folder or name) or a run.
 
-    EMA weights, evaluation mode. Of a run, `info["run"]` is its settings, with `stopped_at`: the step of the checkpoint that the weights are from.
+    EMA weights, evaluation mode. Of a run, `info["run"]` is its settings, with `stopped_at`: the step of the checkpoint
+    that the weights are from.
 
     Raises:
         CelebgenError: the folder does not have them.
