@@ -8,6 +8,7 @@ from celebgen_cli import __version__
 from celebgen_cli.cli import (
     calibrate,
     common,
+    config,
     download,
     edit,
     evaluate,
@@ -15,12 +16,14 @@ from celebgen_cli.cli import (
     export,
     info,
     interpolate,
+    many,
     models,
     prepare,
     sample,
     serve,
     train_clip,
     train_diffusion,
+    train_judge,
     train_vae,
     vary,
 )
@@ -63,11 +66,14 @@ app.command("explore", short_help="Show what a prepared dataset is made of.")(ex
 app.command("train-clip", short_help="Train the compact CLIP that reads the text.")(train_clip.train_clip)
 app.command("train-vae", short_help="Train the conditional VAE and its prior.")(train_vae.train_vae)
 app.command("train-diffusion", short_help="Train the denoiser.")(train_diffusion.train_diffusion)
+app.command("train-judge", short_help="Train the judge of attributes, to measure with.")(train_judge.train_judge)
 app.command("export", short_help="Write a run as a model folder.")(export.export)
 app.command("calibrate", short_help="Correct what a model draws by photographs.")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("info", short_help="Say what a model, run, dataset or picture is.")(info.info)
 app.command("models", short_help="List the models that go by a name.")(models.models)
+config.configure(app, ("sample", "prepare", "calibrate", "evaluate", "train-judge", "finetune"))
+many.mark(app, many.COMMANDS)
 common.guard_all(app)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from celebgen_cli.cli import many
 from celebgen_cli.errors import CelebgenError
 
 if TYPE_CHECKING:
@@ -64,12 +65,16 @@ Captions = Annotated[
 FilesShare = Annotated[
     float | None, typer.Option(help="With --captions both: share of captions from files; default 0.5.")
 ]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write figures and samples to RUN/tensorboard, for TensorBoard.")
+]
 RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder.")]
 
 
 def say(sentence: str) -> None:
-    """One line to stderr; stdout carries results only."""
-    print(sentence, file=sys.stderr, flush=True)
+    """One line to stderr, from one process; stdout carries results only."""
+    if not many.silent:
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def guard_all(app: typer.Typer) -> None:
@@ -88,7 +93,7 @@ def guard(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            result = function(*args, **kwargs)
+            result = many.call(function, *args, **kwargs)
             sys.stdout.flush()
             return result
         except CelebgenError as error:
@@ -139,7 +144,7 @@ def progress(description: str, total: int | None = None, quiet: bool = False) ->
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), TextColumn("{task.fields[text]}"),
     )  # fmt: skip
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=quiet or many.silent or not console.is_terminal) as bar:
         task = bar.add_task(description, total=total, text="")
 
         def update(done: int, total: int | None = None, text: str = "") -> None:
@@ -156,7 +161,7 @@ def training_progress(description: str, quiet: bool) -> Iterator[Callable[[int, 
     with progress(description, quiet=quiet) as update:
 
         def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
-            rate = metrics.get("images_per_second", 0.0)
-            update(step, steps, f"loss {metrics['loss']:.4f}  {rate:.0f} images/s" if "loss" in metrics else "")
+            parts = (("loss", "loss {:.4f}"), ("images_per_second", "{:.0f} images/s"), ("memory", "{:.1f} GiB"))
+            update(step, steps, "  ".join(form.format(metrics[name]) for name, form in parts if name in metrics))
 
         yield report

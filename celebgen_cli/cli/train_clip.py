@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli import common
+from celebgen_cli.cli import common, config
 
 
+@config.trains("clip")
 def train_clip(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
@@ -28,7 +29,9 @@ def train_clip(
     precision: common.TrainPrecision = None,
     device: common.Device = None,
     checkpoint_every: common.CheckpointEvery = None,
+    tensorboard: common.TensorBoard = False,
     quiet: common.Quiet = False,
+    options: str = "",
 ) -> None:
     """Train the compact CLIP whose text tower conditions the CVAE and the denoiser.
 
@@ -36,11 +39,13 @@ def train_clip(
     find pictures. Example: celebgen train-clip data/celeba -o runs/clip --steps 2000
     """
     from celebgen_cli.training import recipes
+    from celebgen_cli.training.observers import observers_of
 
     with common.training_progress("train-clip", quiet) as report:
         figures = recipes.train_clip(
             dataset, output, preset=preset, contrast=contrast, captions=captions, files_share=files_share,
             valid=valid, init_from=init_from, resume=resume, device=device, report=report, warn=common.say,
+            observers=observers_of(options, tensorboard),
             overrides={
                 "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
                 "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli import common
+from celebgen_cli.cli import common, config
 
 
+@config.trains("diffusion")
 def train_diffusion(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
@@ -34,18 +35,22 @@ def train_diffusion(
     device: common.Device = None,
     checkpoint_every: common.CheckpointEvery = None,
     sample_every: common.SampleEvery = None,
+    tensorboard: common.TensorBoard = False,
     quiet: common.Quiet = False,
+    options: str = "",
 ) -> None:
     """Train the denoiser on the latents of a trained CVAE, whitened by its prior.
 
     Example: celebgen train-diffusion data/celeba -o runs/unet --vae runs/vae
     """
     from celebgen_cli.training import recipes
+    from celebgen_cli.training.observers import observers_of
 
     with common.progress("encode latents", quiet=quiet) as encoded:
         run = recipes.prepare_diffusion(
             dataset, output, vae=vae, init=init, captions=captions, files_share=files_share, preset=preset, valid=valid,
             init_from=init_from, resume=resume, device=device, warn=common.say, progress=encoded,
+            observers=observers_of(options, tensorboard),
             overrides={
                 "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
                 "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,

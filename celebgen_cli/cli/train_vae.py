@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli import common
+from celebgen_cli.cli import common, config
 
 
+@config.trains("vae")
 def train_vae(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
@@ -67,14 +68,18 @@ def train_vae(
     device: common.Device = None,
     checkpoint_every: common.CheckpointEvery = None,
     sample_every: common.SampleEvery = None,
+    tensorboard: common.TensorBoard = False,
     quiet: common.Quiet = False,
+    options: str = "",
 ) -> None:
     """Train the conditional VAE, encode the dataset with it, and refit the prior p(z|c) on the latents.
 
     Example: celebgen train-vae data/celeba -o runs/vae --text runs/clip
     """
     from celebgen_cli.training import recipes
+    from celebgen_cli.training.observers import observers_of
 
+    observers = observers_of(options, tensorboard)
     overrides = {
         "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
         "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,
@@ -89,10 +94,12 @@ def train_vae(
             beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser,
             drawn=drawn, captions=captions, files_share=files_share, progress=drawing, valid=valid,
             init_from=init_from, resume=resume, device=device, report=report, warn=common.say, overrides=overrides,
+            observers=observers,
         )  # fmt: skip
     with common.progress("encode latents", quiet=quiet) as encoded:
         fit = recipes.prepare_prior(
-            dataset, output, valid=valid, steps=prior_steps, device=device, warn=common.say, progress=encoded
+            dataset, output, valid=valid, steps=prior_steps, device=device, warn=common.say, progress=encoded,
+            observers=observers_of("", tensorboard),
         )
     with common.training_progress("refit prior", quiet) as report:
         figures = fit(report)

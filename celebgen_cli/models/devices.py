@@ -1,5 +1,6 @@
 """Which device, and which precision on it."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -65,3 +66,18 @@ def autocast(device: torch.device, precision: str = "auto") -> Callable[[], Abst
         return nullcontext
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
     return lambda: torch.autocast(device.type, dtype)
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """`memory`: the most GiB that this process has held so far, on a CUDA device or else in main memory.
+
+    Empty where the system does not say (Windows).
+    """
+    if device.type == "cuda":
+        return {"memory": torch.cuda.max_memory_allocated(device) / 2**30}
+    try:
+        import resource
+    except ImportError:
+        return {}
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB elsewhere
+    return {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30}

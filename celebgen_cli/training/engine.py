@@ -23,8 +23,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, read_json
-from celebgen_cli.models.devices import autocast, resolve_precision
+from celebgen_cli.models.devices import autocast, peak_memory, resolve_precision
 from celebgen_cli.training import checkpoints
+from celebgen_cli.training.observers import Observer
 
 FORMAT = "celebgen-run"
 FORMAT_VERSION = 1
@@ -134,6 +135,7 @@ class Trainer:
         settings: Mapping[str, Any],
         resume: bool = False,
         warn: Callable[[str], None] = lambda sentence: None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         """Prepare a run.
 
@@ -143,6 +145,7 @@ class Trainer:
             settings: everything else that config.json records (preset, data, text encoder ...).
             resume: go on from the newest whole checkpoint.
             warn: gets one sentence for each damaged checkpoint that is passed over.
+            observers: are told what is logged and drawn.
 
         Raises:
             UsageError: the folder holds a run and `resume` is off, or the run there is of another kind.
@@ -176,6 +179,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         # the fused attention of the CPU is fast forwards and several times slower than plain products backwards
         self.attention = (lambda: sdpa_kernel(SDPBackend.MATH)) if device.type == "cpu" else nullcontext
+        self.observers = observers
         self.step = 0
         self.best: float | None = None
         if begun:
@@ -190,6 +194,8 @@ class Trainer:
                 "train": asdict(config),
             },
         )
+        for observer in self.observers:
+            observer.started(self.run, self.step)
 
     def _resume(self, warn: Callable[[str], None]) -> None:
         checkpoint, damaged = checkpoints.newest_checkpoint(self.folder)
@@ -235,6 +241,13 @@ class Trainer:
             KeyboardInterrupt: Ctrl-C or SIGTERM came; a checkpoint of the last finished step is on the disk.
             CelebgenError: a gradient is not finite, or a checkpoint cannot be written.
         """
+        try:
+            return self._train(report)
+        finally:
+            for observer in self.observers:
+                observer.closed()
+
+    def _train(self, report: Reporter) -> dict[str, float]:
         config, metrics = self.config, dict[str, float]()
         with _interruptible() as stop:
             began, counted = time.perf_counter(), 0
@@ -247,6 +260,7 @@ class Trainer:
                     seconds = time.perf_counter() - began
                     metrics = {"loss": float(loss), **{k: float(v) for k, v in logged.items()}}
                     metrics["images_per_second"] = counted * config.batch_size / max(seconds, 1e-9)
+                    metrics |= peak_memory(self.device)
                     began, counted = time.perf_counter(), 0
                     self._log(metrics)
                 report(self.step, config.steps, metrics)
@@ -255,9 +269,17 @@ class Trainer:
                     self.save()
                     began, counted = time.perf_counter(), 0
                 if (self.step % config.sample_every == 0 or last) and not stop.is_set():
+                    picture = self.run / "samples" / f"step-{self.step:07d}.png"
                     with torch.no_grad(), self.autocast():
-                        self.task.preview(self.ema.module, self.run / "samples" / f"step-{self.step:07d}.png")
+                        self.task.preview(self.ema.module, picture)
+                    for observer in self.observers:
+                        observer.sampled(self.step, picture)
                     began, counted = time.perf_counter(), 0
+                for observer in self.observers:
+                    if found := observer.stepped(self.step, self.ema.module):
+                        self._log(found)
+                        metrics |= found
+                        began, counted = time.perf_counter(), 0
                 if stop.is_set():
                     raise KeyboardInterrupt(f"step {self.step} is on the disk; add --resume to go on from it")
         return metrics
@@ -307,6 +329,8 @@ class Trainer:
         with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
             rounded = {k: float(f"{v:.6g}") for k, v in metrics.items()}
             file.write(json.dumps({"step": self.step, **rounded}) + "\n")
+        for observer in self.observers:
+            observer.logged(self.step, metrics)
 
 
 def _cut_metrics(path: Path, step: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from celebgen_cli.training import runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
 from celebgen_cli.training.latents import encode
+from celebgen_cli.training.observers import Observer
 
 if TYPE_CHECKING:
     import torch
@@ -145,6 +146,7 @@ def train_clip(
     device: str | None = None,
     report: Reporter = quiet,
     warn: Warn = lambda sentence: None,
+    observers: Sequence[Observer] = (),
     overrides: Mapping[str, Any],
 ) -> dict[str, float]:
     """Train the compact CLIP in the run folder `output`; returns its held-out figures.
@@ -183,7 +185,9 @@ def train_clip(
         **_record(preset, dataset, data, valid, wording), "clip": asdict(sizes.clip), "loss": asdict(loss),
         "token_ids": task.token_ids,  # the words may change later, the rows that were trained do not
     }  # fmt: skip
-    trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
+    trainer = Trainer(
+        task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
+    )
     trainer.train(report)
     with torch.no_grad(), trainer.autocast():
         figures = task.measure(trainer.ema.module)
@@ -216,6 +220,7 @@ def train_vae(
     device: str | None = None,
     report: Reporter = quiet,
     warn: Warn = lambda sentence: None,
+    observers: Sequence[Observer] = (),
     overrides: Mapping[str, Any],
 ) -> dict[str, float]:
     """Train the CVAE in the run folder `output`, the text encoder frozen and kept beside it; see `train_clip`.
@@ -263,7 +268,9 @@ def train_vae(
         "perceptual": perceptual, "text": encoder.source,
         "denoiser": None if source is None else str(source), "drawn": drawn,
     }  # fmt: skip
-    trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
+    trainer = Trainer(
+        task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
+    )
     _freeze(Components(text=encoder), output)
     return trainer.train(report)
 
@@ -293,6 +300,7 @@ def prepare_prior(
     device: str | None = None,
     warn: Warn = lambda sentence: None,
     progress: Progress = lambda done, total: None,
+    observers: Sequence[Observer] = (),
 ) -> Callable[[Reporter], dict[str, float]]:
     """Encode the dataset with a finished CVAE; returns the function that refits its prior on the latents.
 
@@ -322,8 +330,9 @@ def prepare_prior(
     def fit(report: Reporter) -> dict[str, float]:
         task = PriorTask(cvae.prior, pairs[0], pairs[1], text, config.batch_size, config.seed)
         trainer = Trainer(
-            task, run / "prior", config, device=where, settings={"cvae_step": trained}, resume=True, warn=warn
-        )
+            task, run / "prior", config, device=where, settings={"cvae_step": trained}, resume=True, warn=warn,
+            observers=observers,
+        )  # fmt: skip
         return trainer.train(report)
 
     return fit
@@ -344,6 +353,7 @@ def prepare_diffusion(
     device: str | None = None,
     warn: Warn = lambda sentence: None,
     progress: Progress = lambda done, total: None,
+    observers: Sequence[Observer] = (),
     overrides: Mapping[str, Any],
 ) -> Callable[[Reporter], dict[str, float]]:
     """Encode the dataset with the CVAE of `vae`; returns the function that trains the denoiser; see `train_clip`."""
@@ -382,7 +392,9 @@ def prepare_diffusion(
             **_record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
             "schedule": schedule.to_dict(), "vae": str(vae),
         }  # fmt: skip
-        trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
+        trainer = Trainer(
+            task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
+        )
         _freeze(Components(text=text, cvae=cvae, info={"schedule": schedule.to_dict()}), output)
         return trainer.train(report)
 

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
+from celebgen_cli.training.observers import VOLATILE
 from tests.command import Chain, celebgen, invoke, one_sentence, start
 
 GROUPS = ("weights", "ema", "optimizer")
@@ -20,7 +21,7 @@ GROUPS = ("weights", "ema", "optimizer")
 
 def metrics(run: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in VOLATILE} for line in lines]
 
 
 def wait_for(process: "subprocess.Popen[str]", path: Path) -> None:

@@ -17,6 +17,7 @@ from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.training import checkpoints
 from celebgen_cli.training.checkpoints import list_checkpoints, read_checkpoint
 from celebgen_cli.training.engine import Trainer, ema_update, learning_rate, with_overrides
+from celebgen_cli.training.observers import VOLATILE
 from tests.training.toy import CONFIG, Toy, trainer
 
 
@@ -26,7 +27,7 @@ class Stop(Exception):
 
 def metrics(run: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in VOLATILE} for line in lines]
 
 
 def assert_equal_runs(a: Trainer, b: Trainer) -> None:

@@ -1,0 +1,66 @@
+"""What a training command would train with: the options given over those of the resumed run over the preset's."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from celebgen_cli.models.presets import preset as find_preset
+from celebgen_cli.models.text_encoder import open_clip_source
+from celebgen_cli.training import recipes
+
+_PATHS = ("dataset", "output", "valid", "init_from", "vae", "denoiser", "perceptual_weights")
+"""Options that are paths; `text` may be one."""
+
+
+def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of `train-clip`, `train-vae` or `train-diffusion` by name, with the values that a run would use.
+
+    Args:
+        kind: "clip", "vae" or "diffusion".
+        given: options by name, None where nothing was said.
+
+    Returns:
+        The same names in the same order; what depends on the data (where captions come from) stays None. Paths are
+        absolute, so that they mean the same in every folder.
+
+    Raises:
+        UsageError: there is no such preset.
+        CelebgenError: the run or model that the preset is taken from cannot be read.
+    """
+    values = dict(given)
+    output, resume = Path(given["output"]), bool(given["resume"])
+    source = given.get("text") if kind == "vae" else given.get("vae")
+    before = recipes._resumed(output, resume)
+    preset = recipes._preset_name(given["preset"], output, resume, source)
+    find_preset(preset)
+    table = {"clip": recipes.CLIP, "vae": recipes.VAE, "diffusion": recipes.DIFFUSION}[kind]
+    train = asdict(recipes._train_config(table, preset, output, resume, {}))
+    other: dict[str, Any] = {"preset": preset, "valid": before.get("data", {}).get("valid"), **train}
+    other |= before.get("captions", {})
+    other["captions"] = other.pop("source", None)
+    if kind == "clip":
+        from celebgen_cli.training.clip import CLIPLossConfig
+
+        other |= {**asdict(CLIPLossConfig()), **before.get("loss", {})}
+    elif kind == "vae":
+        from celebgen_cli.training.vae import CVAELossConfig
+
+        other |= {**asdict(CVAELossConfig()), **before.get("loss", {})}
+        other |= {
+            "perceptual": before.get("perceptual", "lpips"), "prior_steps": recipes.PRIOR[preset].steps,
+            "denoiser": before.get("denoiser"),
+        }  # fmt: skip
+        if values.get("denoiser") or other["denoiser"]:
+            other["drawn"] = before.get("drawn") or recipes.DRAWN[preset]
+    else:
+        other["init"] = before.get("unet", {}).get("init", "prior")
+    for name, value in values.items():
+        if value is None:
+            values[name] = other.get(name)
+        if name in _PATHS and values[name] is not None:
+            values[name] = Path(values[name]).absolute()
+    text = values.get("text")
+    if text is not None and open_clip_source(str(text)) is None and Path(text).exists():
+        values["text"] = str(Path(text).absolute())
+    return values
