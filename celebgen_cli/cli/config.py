@@ -97,7 +97,7 @@ def read(context: typer.Context, path: Path | None) -> Path | None:
         line = error.object[: error.start].count(b"\n") + 1
         raise UsageError(f"--config {path}, line {line}: this is no UTF-8 text; save the file as UTF-8") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        last = f"at line {path.read_bytes().rstrip().count(b'\n') + 1}, the last"
+        last = f"at line {len(path.read_bytes().rstrip().splitlines())}, the last"
         said = str(error).replace("at end of document", last)
         raise UsageError(f"--config {path} is no valid TOML: {said}; correct that place") from error
     root = context.find_root()
