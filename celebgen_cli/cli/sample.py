@@ -231,7 +231,8 @@ def _draw(
 
         terminal = Terminal()
 
-    from celebgen_cli.pipeline import load_model
+    from celebgen_cli.processes import world
+    from celebgen_cli.spread import load_model
 
     generator = load_model(model, device, precision)
     if made is not None and made.sha256 != generator.sha256 and not quiet:
@@ -249,7 +250,7 @@ def _draw(
     try:
         with common.progress("sample", None if known is None else known.count, quiet or show) as update:
             for drawn in draw(
-                generator, map(words.heed, stream), place, batch_size=batch_size, progress=update,
+                generator, map(words.heed, stream), place, batch_size=batch_size * world().size, progress=update,
                 pixels=bool(sheets) or show, frames=bool(kept),
             ):  # fmt: skip
                 for sheet in sheets:
