@@ -165,3 +165,10 @@ def training_progress(description: str, quiet: bool) -> Iterator[Callable[[int, 
             update(step, steps, "  ".join(form.format(metrics[name]) for name, form in parts if name in metrics))
 
         yield report
+
+
+def summary(figures: Mapping[str, float]) -> str:
+    """Figures at the end of a training run, in one line; those of single channels stay in metrics.jsonl."""
+    from celebgen_cli.training.health import is_per_channel
+
+    return "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if not is_per_channel(name))

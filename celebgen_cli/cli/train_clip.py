@@ -52,5 +52,5 @@ def train_clip(
             },
         )  # fmt: skip
     if not quiet:
-        common.say("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        common.say(common.summary(figures))
     print(output)

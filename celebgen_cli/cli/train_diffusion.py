@@ -60,5 +60,5 @@ def train_diffusion(
     with common.training_progress("train-diffusion", quiet) as report:
         figures = run(report)
     if not quiet:
-        common.say("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        common.say(common.summary(figures))
     print(output)

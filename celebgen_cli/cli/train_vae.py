@@ -104,5 +104,5 @@ def train_vae(
     with common.training_progress("refit prior", quiet) as report:
         figures = fit(report)
     if not quiet and figures:
-        common.say("  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        common.say(common.summary(figures))
     print(output)

@@ -11,6 +11,7 @@ from celebgen_cli.models.cvae import Prior, cross_entropy
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.training.batches import Examples, batch_rows, chunks, numpy_generator
 from celebgen_cli.training.engine import Task
+from celebgen_cli.training.health import LatentHealth
 from celebgen_cli.training.latents import Latents
 from celebgen_cli.training.parts import Part
 
@@ -57,24 +58,21 @@ class PriorTask(Task):
         return cross_entropy(q, self.module(features)).mean(), {}
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
-        """Held-out nats a dimension with text and without, and the variance of the whitened latent (must be near 1)."""
+        """Held-out nats a dimension with text and without, and the latent's health: its whitened variance near 1."""
         examples, latents = self.held_out
-        rng = numpy_generator(self.seed, 0, 90)
-        with_text, without, variance, count = 0.0, 0.0, [], min(2048, len(examples))
+        rng, health = numpy_generator(self.seed, 0, 90), LatentHealth()
+        with_text, without, count = 0.0, 0.0, min(2048, len(examples))
+        nothing = ema(self.text([""]))
         for rows in chunks(count, 128):
             q = latents.posterior(rows, np.zeros(len(rows), dtype=bool), self.device)
-            texts = examples.captions(rows, rng).texts
-            p = ema(self.text(texts))
+            p = ema(self.text(examples.captions(rows, rng).texts))
             with_text += float(cross_entropy(q, p).mean()) * len(rows)
-            without += float(cross_entropy(q, ema(self.text([""] * len(rows)))).mean()) * len(rows)
-            second = ((q.mean - p.mean) ** 2 + q.logvar.exp()) / p.logvar.exp()
-            variance.append(second.mean((0, 2, 3)).cpu() * len(rows))
-        per_channel = torch.stack(variance).sum(0) / count
+            without += float(cross_entropy(q, nothing).mean()) * len(rows)
+            health.add(q, p, nothing)
         return {
             "valid_nll": with_text / count,
             "valid_nll_without_text": without / count,
-            "whitened_variance_min": float(per_channel.min()),
-            "whitened_variance_max": float(per_channel.max()),
+            **health.figures(),
             "score": with_text / count,
         }
 

@@ -30,6 +30,7 @@ from celebgen_cli.training.batches import (
 )
 from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.engine import Task
+from celebgen_cli.training.health import LatentHealth
 from celebgen_cli.training.parts import Part
 from celebgen_cli.training.perceptual import LPIPS
 
@@ -192,17 +193,21 @@ class CVAETask(Task):
         return loss
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
-        """PSNR and LPIPS of reconstructions of 256 held-out pictures, the text dropped."""
-        ema = _cvae(ema)
+        """PSNR and LPIPS of reconstructions of 256 held-out pictures, the text dropped, and the latent's health."""
+        ema, health = _cvae(ema), LatentHealth()
         psnr, lpips, count = 0.0, 0.0, min(256, len(self.held_out))
+        nothing, rng = self.text([""]), numpy_generator(self.seed, 0, 82)
+        empty = ema.prior(nothing)
         for rows in chunks(count, 32):
             images = self.held_out.images(rows, self.device)
-            decoded = ema.reconstruct(images, self.text([""])).clamp(-1, 1)
+            decoded = ema.reconstruct(images, nothing).clamp(-1, 1)
+            q = ema.encode(images, nothing.select(torch.zeros(len(rows), dtype=torch.long, device=self.device)))
+            health.add(q, ema.prior(self.text(self.held_out.captions(rows, rng).texts)), empty)
             mse = ((decoded - images) ** 2).mean((1, 2, 3))
             psnr += float((10 * torch.log10(4 / mse)).sum())
             if self.perceptual is not None:
                 lpips += float(self.perceptual(decoded, images).sum())
-        figures = {"valid_psnr": psnr / count, "score": -psnr / count}
+        figures = {"valid_psnr": psnr / count, **health.figures(), "score": -psnr / count}
         if self.perceptual is not None:
             figures["valid_lpips"] = lpips / count
         return figures
