@@ -7,11 +7,12 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.files import atomic_path
+from celebgen_cli.files import atomic_path, atomic_write_json, read_json
 
 
 def cache_folder() -> Path:
@@ -33,18 +34,18 @@ def features_key(*parts: str | int) -> str:
     return hashlib.sha256("\0".join(str(part) for part in parts).encode("utf-8")).hexdigest()
 
 
-def load_features(key: str, count: int, dimensions: int) -> np.ndarray | None:
-    """float32 [count, dimensions] stored under `key`, or None where nothing usable is stored."""
+def load_features(key: str, count: int, dimensions: int) -> np.ndarray:
+    """The first `count` features, or as many as there are, stored under `key`: float32 [0 to count, dimensions]."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    path = _features_path(key)
+    nothing = np.empty((0, dimensions), dtype=np.float32)
     try:
-        features = load_file(path)["features"]
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return None  # a damaged entry is worth no more than a missing one: it is made again
-    if features.shape != (count, dimensions) or features.dtype != np.float32 or not np.isfinite(features).all():
-        return None
+        features = load_file(_features_path(key))["features"][:count]
+    except (OSError, SafetensorError, KeyError, ValueError, IndexError):
+        return nothing  # a damaged entry is worth no more than a missing one: it is made again
+    if features.shape[1:] != (dimensions,) or features.dtype != np.float32 or not np.isfinite(features).all():
+        return nothing
     return features
 
 
@@ -60,3 +61,18 @@ def store_features(key: str, features: np.ndarray) -> bool:
 
 def _features_path(key: str) -> Path:
     return cache_folder() / "features" / f"{key}.safetensors"
+
+
+def load_record(key: str) -> dict[str, Any] | None:
+    """A JSON object stored under `key`, or None where nothing usable is stored."""
+    try:
+        record = read_json(cache_folder() / "records" / f"{key}.json")
+    except CelebgenError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def store_record(key: str, record: dict[str, Any]) -> None:
+    """Keep a JSON object under `key`; a cache that cannot be written is no failure."""
+    with contextlib.suppress(CelebgenError, OSError):
+        atomic_write_json(cache_folder() / "records" / f"{key}.json", record)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.evaluation.features import Inception, find_inception_weights, load_inception
-from celebgen_cli.evaluation.fid import FidResult, Progress, Timing, cached, measure, statistics_of
+from celebgen_cli.evaluation.extraction import missing
+from celebgen_cli.evaluation.features import FeatureExtractor, Inception, find_inception_weights, probe
+from celebgen_cli.evaluation.fid import FidResult, check_network, measure, statistics_of
+from celebgen_cli.evaluation.floor import floor_of, with_floor
+from celebgen_cli.evaluation.options import Listener, Options, duration, estimate
 from celebgen_cli.evaluation.reconstruction import ReconstructionResult, measure_reconstruction
 from celebgen_cli.evaluation.sources import (
     ImageSource,
@@ -26,58 +29,29 @@ from celebgen_cli.models.registry import find
 if TYPE_CHECKING:
     from celebgen_cli.pipeline import Model
 
+__all__ = [
+    "DATASET_VARIABLE", "REFERENCE_FILE", "Listener", "Options", "compare", "compare_sets", "duration",
+    "load_extractor", "load_inception", "load_pipeline", "make_statistics", "open_real", "open_real_images",
+    "reconstruct", "shipped_reference",
+]  # fmt: skip
+
 REFERENCE_FILE = "celeba-valid-face178-128.safetensors"
 """The statistics that ship in `celebgen_cli.reference`."""
 
 DATASET_VARIABLE = "CELEBGEN_DATASET"
-ARITHMETIC_SECONDS = 20.0
-"""What the matrix square root and the KID subsets add at 2,048 dimensions on one core."""
+NEED_FEATURES = ("kid", "prc")
+"""Metrics of single images' features, which a statistics file may not have."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to measure.
-
-    Attributes:
-        num: images on the generated side; None is as many as the real side has for a model, and all for anything else.
-        sampling: what `Model.sample` takes (steps, guidance, ...), for a model; None values are its defaults.
-        seed: of the first image that a model draws.
-        batch_size: images drawn or read at a time; None is 32.
-        device: "cuda", "mps" or "cpu"; None is the best that is there (Inception: CUDA or CPU).
-        inception_weights: file, None looks for one.
-        kid: whether KID is wanted too.
-        cache: whether features of sets on disk are kept and used again.
-        save: folder for the images that a model draws, as PNG.
-    """
-
-    num: int | None = None
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    batch_size: int | None = None
-    device: str | None = None
-    inception_weights: Path | None = None
-    kid: bool = True
-    cache: bool = True
-    save: Path | None = None
-
-
-class Listener:
-    """Hears what happens during a measurement; this one is deaf. The command line has one that prints."""
-
-    def say(self, sentence: str) -> None:
-        """One sentence for the user."""
-
-    def progress(self, label: str) -> Progress:
-        """A function that is told (images done, images in all) of the set called `label`."""
-        return lambda done, total: None
-
-
-def compare(generated: str | None, real: str | None, options: Options, listener: Listener | None = None) -> FidResult:
-    """FID and KID between what two words name.
+def compare(
+    generated: str | None, real: str | None, options: Options, listener: Listener | None = None, *, metric: str = "fid"
+) -> FidResult:
+    """The figures of a metric between what two words name.
 
     Args:
         generated: model, image folder or zip, `DATASET[:split]` or statistics file; None: the model in the box.
         real: the same kinds but a model; None is the valid split of `$CELEBGEN_DATASET`, else the shipped statistics.
+        metric: "fid" (with KID unless the options say no), "kid", "prc" or "fd".
 
     Raises:
         UsageError: a word names nothing that can be measured.
@@ -87,50 +61,76 @@ def compare(generated: str | None, real: str | None, options: Options, listener:
     reference = open_real(real)
     generated = None if generated is None else str(find(generated, strict=False))
     kind = "model" if generated is None else kind_of(generated)
-    if kind == "statistics" and isinstance(reference, Statistics):
-        return measure(load_statistics(Path(generated or "")), reference, kid=options.kid)
-    # Weights are looked for before anything slow begins.
-    extractor = _inception(options, listener)
-    made: Statistics | ImageSource
-    if kind == "statistics":
+    if options.repeats > 1 and kind != "model":
+        raise UsageError(f"--repeats draws other faces with other seeds, and {generated} is a {kind}: name a model")
+    if kind == "statistics" and isinstance(reference, Statistics) and options.floor_set is None:
         made = load_statistics(Path(generated or ""))
-    elif kind == "model":
-        made = _model_images(generated, reference, options)
-    else:
-        made = open_images(generated or "")
-    return compare_sets(made, reference, extractor, options, listener)
+        result = measure(made, reference, metric=metric, kid=options.kid)
+        return _with_floor(result, made.n, reference, None, options)
+    # Weights are looked for before anything slow begins.
+    extractor = load_extractor(options, listener)
+    if isinstance(reference, Statistics):
+        _check_reference(reference, extractor, metric)
+    if kind == "statistics":
+        return compare_sets(load_statistics(Path(generated or "")), reference, extractor, options, listener, metric)
+    if kind == "model":
+        sets = _model_images(generated, reference, options)
+        return compare_sets(sets, reference, extractor, options, listener, metric)
+    return compare_sets(open_images(generated or ""), reference, extractor, options, listener, metric)
 
 
 def compare_sets(
-    generated: Statistics | ImageSource,
+    generated: Statistics | ImageSource | Sequence[ImageSource],
     real: Statistics | ImageSource,
-    extractor: Inception,
+    extractor: FeatureExtractor,
     options: Options,
     listener: Listener | None = None,
+    metric: str = "fid",
 ) -> FidResult:
-    """FID and KID between two sets, each of which is a source of images or statistics made earlier."""
-    listener = listener or Listener()
-    batch_size = options.batch_size or 32
-    num = None if isinstance(generated, Statistics) else (options.num or len(generated))
-    real_todo = 0
-    if not isinstance(real, Statistics) and not (options.cache and cached(real, extractor)):
-        real_todo = len(real)
-    timing = _estimate(num or 0, real_todo, listener)
+    """The figures of a metric between sets, each of which is a source of images or statistics made earlier.
 
-    def side(which: Statistics | ImageSource, count: int | None, label: str) -> Statistics:
+    Args:
+        generated: several sources are sets that were drawn with other seeds.
+    """
+    listener = listener or Listener()
+    sets: list[Any] = list(generated) if isinstance(generated, list | tuple) else [generated]
+    other = open_images(options.floor_set) if options.floor and options.floor_set else None
+
+    def wanted(which: ImageSource) -> int:
+        return options.num or len(which)
+
+    def lacking(which: ImageSource, count: int) -> int:
+        return missing(which, extractor, count) if options.cache else count
+
+    drawn = [which for which in sets if not isinstance(which, Statistics)]
+    num = sets[0].n if isinstance(sets[0], Statistics) else wanted(sets[0])
+    other_count = min(num, len(other)) if other is not None else 0
+    real_todo = 0 if isinstance(real, Statistics) else lacking(real, len(real))
+    real_todo += lacking(other, other_count) if other is not None else 0
+    timing = estimate(sum(lacking(which, wanted(which)) for which in drawn), real_todo, listener)
+
+    def side(which: Statistics | ImageSource, count: int, label: str) -> Statistics:
         if isinstance(which, Statistics):
             return which
-        return statistics_of(
+        made = statistics_of(
             which,
             extractor,
             count,
-            batch_size=batch_size,
+            batch_size=options.batch_size or 32,
             progress=listener.progress(label),
             timing=timing,
             cache=options.cache,
         )
+        if isinstance(which, ModelImages):
+            which.save_all(count, options.batch_size or 32)
+        return made
 
-    return measure(side(generated, num, "generated"), side(real, None, "real"), kid=options.kid)
+    labels = ["generated"] if len(sets) == 1 else [f"generated {i + 1}/{len(sets)}" for i in range(len(sets))]
+    made = [side(which, num, label) for which, label in zip(sets, labels, strict=True)]
+    reference = real if isinstance(real, Statistics) else side(real, len(real), "real")
+    result = measure(made, reference, metric=metric, kid=options.kid)
+    apart = None if other is None else side(other, other_count, "floor")
+    return _with_floor(result, num, reference, apart, options)
 
 
 def make_statistics(
@@ -142,7 +142,7 @@ def make_statistics(
     keep_features: bool = False,
     listener: Listener | None = None,
 ) -> Statistics:
-    """Measure a set of images and write its statistics file.
+    """Measure a set of images and write its statistics file, and beside it what it is as JSON.
 
     Args:
         name: what figures call the set; None is the name of its folder.
@@ -156,15 +156,18 @@ def make_statistics(
     images = open_images(source)
     images.label = name or images.label
     count = options.num or len(images)
+    extractor = load_extractor(options, listener)
     statistics = statistics_of(
         images,
-        _inception(options, listener),
+        extractor,
         count,
         batch_size=options.batch_size or 32,
         progress=listener.progress("images"),
-        timing=_estimate(count, 0, listener),
+        timing=estimate(missing(images, extractor, count) if options.cache else count, 0, listener),
         cache=options.cache,
     )
+    if options.floor:
+        statistics = with_floor(statistics)
     save_statistics(output, statistics, keep_features=keep_features)
     return statistics
 
@@ -184,7 +187,7 @@ def reconstruct(
         raise UsageError(f"{model} is not a model folder (it has no model.json)")
     extractor = None
     if rfid and find_inception_weights(options.inception_weights) is not None:
-        extractor = _inception(options, listener)
+        extractor = load_extractor(options, listener)
     elif rfid:
         listener.say("rFID is left out: no Inception weights are here (--inception-weights FILE)")
     return measure_reconstruction(
@@ -245,58 +248,69 @@ def shipped_reference() -> Statistics:
         return load_statistics(path)
 
 
-def duration(seconds: float) -> str:
-    """A length of time in words that promise no more than an estimate can keep."""
-    if seconds < 50:
-        return "less than a minute"
-    if seconds < 90:
-        return "about a minute"
-    if seconds < 90 * 60:
-        return f"about {round(seconds / 60)} minutes"
-    return f"about {seconds / 3600:.1f} hours"
+def _with_floor(
+    result: FidResult, num: int, reference: Statistics, other: Statistics | None, options: Options
+) -> FidResult:
+    if not options.floor:
+        return result
+    metric = "fid only" if result.metric == "fid" and result.kid is None else result.metric
+    return replace(result, floor=floor_of(reference, num, metric, other, cache=options.cache))
 
 
-def _estimate(num: int, real_todo: int, listener: Listener) -> Timing:
-    """A `timing` function that says once how long everything will take, from the first batch."""
-    said: list[bool] = []
+def _check_reference(reference: Statistics, extractor: FeatureExtractor, metric: str) -> None:
+    """Find out before anything is drawn that a reference cannot be compared with.
 
-    def timing(images_seconds: float, features_seconds: float, batch: int) -> None:
-        if not said:
-            rest = (num * (images_seconds + features_seconds) + real_todo * features_seconds) / batch
-            todo = f"{num:,} images" + (f" and {real_todo:,} of the real side" if real_todo and num else "")
-            todo = todo if num else f"{real_todo:,} images of the real side"
-            listener.say(f"measuring {todo} will take {duration(rest + ARITHMETIC_SECONDS)} on this machine")
-        said.append(True)
+    Raises:
+        CelebgenError: it is of another network, or has no features where the metric needs them.
+    """
+    ours = {"network": extractor.name, "layer": extractor.layer, "probe": probe(extractor)}
+    check_network(replace(reference, info=ours), reference)
+    if metric in NEED_FEATURES and reference.features is None:
+        raise CelebgenError(
+            f"{'KID' if metric == 'kid' else 'precision and recall'} needs the features of every image and the "
+            f"statistics of {reference.info.get('source')} have none: name the images themselves, a dataset or a "
+            f"folder, or set ${DATASET_VARIABLE}"
+        )
 
-    return timing
 
-
-def _model_images(word: str | None, reference: Statistics | ImageSource, options: Options) -> ModelImages:
+def _model_images(word: str | None, reference: Statistics | ImageSource, options: Options) -> list[ModelImages]:
+    """The sets that a model draws, one after the other in their seeds."""
     rows = reference.attributes if isinstance(reference, Statistics) else reference.captions
     if rows is None or not len(rows):
         rows = shipped_reference().attributes  # any faces to ask for, where the reference says nothing of its own
     if rows is None:
         raise UsageError("the reference has no attributes and no captions of its own: name a prepared dataset")
     count = options.num or (reference.n if isinstance(reference, Statistics) else len(reference))
-    return ModelImages(
-        load_pipeline(word, options.device),
-        rows,
-        count,
-        seed=options.seed,
-        settings=options.sampling,
-        save=options.save,
-    )
+    model = load_pipeline(word, options.device)
+    sets = []
+    for i in range(options.repeats):
+        seed = options.seed + i * count
+        save = options.save and (options.save if options.repeats == 1 else options.save / f"seed-{seed}")
+        sets.append(ModelImages(model, rows, count, seed=seed, settings=options.sampling, save=save))
+    return sets
 
 
 def load_pipeline(word: str | None, device: str | None) -> Model:
-    """The model in a folder, or the one in the box."""
-    from celebgen_cli.pipeline import load_model
+    """The model in a folder, or the one in the box; in many processes, each draws its share."""
+    from celebgen_cli.spread import load_model
 
     return load_model(None if word is None else Path(word), device)
 
 
-def _inception(options: Options, listener: Listener) -> Inception:
+def load_inception(*args: Any, **settings: Any) -> Inception:
+    """Inception as `features.load_inception` gives it; in many processes, each looks at its share."""
+    from celebgen_cli.spread import load_inception as load
+
+    return load(*args, **settings)
+
+
+def load_extractor(options: Options, listener: Listener) -> FeatureExtractor:
+    """The network that the options name."""
     import torch
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load_inception(options.inception_weights, device, announce=listener.say)
+    if options.features == "inception":
+        return load_inception(options.inception_weights, device, announce=listener.say)
+    from celebgen_cli.evaluation.networks import load_network
+
+    return load_network(options.features, device, announce=listener.say)

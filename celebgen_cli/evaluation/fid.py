@@ -1,187 +1,191 @@
-"""Frechet and Kernel Inception Distance between two sets of images, by torch-fidelity's own arithmetic."""
+"""The figures of one set of images against another: a metric is a function of two sets that returns plain numbers."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.evaluation.cache import features_key, load_features, store_features
-from celebgen_cli.evaluation.features import FeatureExtractor
-from celebgen_cli.evaluation.sources import ImageSource, loaded_batches
-from celebgen_cli.evaluation.statistics import Statistics, describe_set, from_features
+from celebgen_cli.evaluation.extraction import Progress, Timing, cached, features_of, statistics_of
+from celebgen_cli.evaluation.frechet import frechet_distance
+from celebgen_cli.evaluation.kid import KID_SUBSET_SIZE, KID_SUBSETS, kernel_distance
+from celebgen_cli.evaluation.prc import COVERAGE_NEIGHBORS, PRC_NEIGHBORS, density_coverage, precision_recall
+from celebgen_cli.evaluation.statistics import Statistics
 
-KID_SUBSETS = 100
-KID_SUBSET_SIZE = 1000
-KID_SEED = 2020
-"""torch-fidelity's defaults, spelled out because the figure depends on them."""
+__all__ = [
+    "METRICS", "FidResult", "Figures", "Metric", "Progress", "Timing", "cached", "caveats", "check_network",
+    "features_of", "fid_figures", "frechet_distance", "kernel_distance", "kid_figures", "measure", "prc_figures",
+    "statistics_of",
+]  # fmt: skip
 
 PROBE_TOLERANCE = 2e-3
 """Two machines' float32 features differ by 1e-5; another network's by 0.1."""
 
-Progress = Callable[[int, int], None]
-Timing = Callable[[float, float, int], None]
+Figures = dict[str, Any]
+Metric = Callable[[Statistics, Statistics], Figures]
+"""Figures by name of (generated, real)."""
 
 
 @dataclass(frozen=True)
 class FidResult:
-    """Both figures and everything that they depend on.
+    """The figures of a metric and everything that they depend on.
 
     Attributes:
-        fid: Frechet distance, 0 or more up to rounding; lower is closer.
-        kid: mean of the squared maximum mean discrepancy over subsets, None where a side has no features.
-        kid_deviation: its standard deviation over the subsets.
-        kid_subsets, kid_subset_size: how many subsets, of how many images a side.
+        metric: "fid", "kid", "prc" or "fd".
+        figures: by name: `fid` or `fd` (0 or more up to rounding, lower is closer); `kid` (mean over subsets),
+            `kid_deviation` (over them), `kid_subsets` and `kid_subset_size`; `precision`, `recall`, `f_score`,
+            `density`, `coverage` and their numbers of neighbours. Means over sampling seeds where there are several.
         generated, real: what the two sides are.
-        warnings: sentences about what makes the figure hard to compare.
+        warnings: sentences about what makes the figures hard to compare.
+        spread: over the sets that a model drew with other seeds, by figure: `values`, their `mean` and `deviation`
+            (divided by the number of sets - 1), and `seeds`, the first of each set; None where there is one set.
+        floor: the same metric between two disjoint sets of real images, see `celebgen_cli.evaluation.floor`; or None.
     """
 
-    fid: float
-    kid: float | None
-    kid_deviation: float | None
-    kid_subsets: int | None
-    kid_subset_size: int | None
+    metric: str
+    figures: Figures
     generated: dict[str, Any]
     real: dict[str, Any]
     warnings: tuple[str, ...]
+    spread: dict[str, Any] | None = None
+    floor: dict[str, Any] | None = None
+
+    @property
+    def fid(self) -> float:
+        """The Frechet distance; KeyError where it was not measured."""
+        return float(self.figures["fid"])
+
+    @property
+    def kid(self) -> float | None:
+        """The kernel distance, None where a side has no features."""
+        return self.figures.get("kid")
+
+    @property
+    def kid_deviation(self) -> float | None:
+        """Its standard deviation over subsets."""
+        return self.figures.get("kid_deviation")
+
+    @property
+    def kid_subsets(self) -> int | None:
+        """How many subsets."""
+        return self.figures.get("kid_subsets")
+
+    @property
+    def kid_subset_size(self) -> int | None:
+        """Of how many images a side."""
+        return self.figures.get("kid_subset_size")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        sides = {"generated": self.generated, "real": self.real, "warnings": list(self.warnings)}
+        return {"metric": self.metric, **self.figures, "spread": self.spread, "floor": self.floor, **sides}
 
 
-def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), Heusel et al. 2017 (arXiv 1706.08500), equation 6.
+def fid_figures(generated: Statistics, real: Statistics) -> Figures:
+    """`fid`, and KID's figures, which are None where a side has no features."""
+    kid = generated.features is not None and real.features is not None
+    names = ("kid", "kid_deviation", "kid_subsets", "kid_subset_size")
+    return {"fid": frechet_distance(generated, real), **(kid_figures(generated, real) if kid else dict.fromkeys(names))}
+
+
+def kid_figures(generated: Statistics, real: Statistics) -> Figures:
+    """`kid`, `kid_deviation`, `kid_subsets`, `kid_subset_size`.
 
     Raises:
-        CelebgenError: the two have different numbers of dimensions.
+        CelebgenError: a side has no features.
     """
-    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+    a, b = _features(generated, real, "KID")
+    size = min(KID_SUBSET_SIZE, generated.n, real.n)
+    mean, deviation = kernel_distance(a, b, subset_size=size)
+    return {"kid": mean, "kid_deviation": deviation, "kid_subsets": KID_SUBSETS, "kid_subset_size": size}
 
-    if a.mean.shape != b.mean.shape:
+
+def prc_figures(generated: Statistics, real: Statistics) -> Figures:
+    """`precision`, `recall`, `f_score`, `density`, `coverage`, `neighbors` and `coverage_neighbors`.
+
+    Raises:
+        CelebgenError: a side has no features, or fewer images than a neighbourhood.
+    """
+    a, b = _features(generated, real, "precision and recall")
+    if min(len(a), len(b)) <= COVERAGE_NEIGHBORS:
         raise CelebgenError(
-            f"the two sides have {len(a.mean)} and {len(b.mean)} features an image; make both with one network"
+            f"precision and recall need more than {COVERAGE_NEIGHBORS} images a side, not {min(len(a), len(b))}"
         )
-    both = [{"mu": side.mean, "sigma": side.covariance} for side in (a, b)]
-    return float(fid_statistics_to_metric(*both, verbose=False)[KEY_METRIC_FID])
+    numbers = {"neighbors": PRC_NEIGHBORS, "coverage_neighbors": COVERAGE_NEIGHBORS}
+    return {**precision_recall(a, b), **density_coverage(a, b), **numbers}
 
 
-def kernel_distance(
-    a: np.ndarray,
-    b: np.ndarray,
-    *,
-    subsets: int = KID_SUBSETS,
-    subset_size: int = KID_SUBSET_SIZE,
-    seed: int = KID_SEED,
-) -> tuple[float, float]:
-    """KID with the cubic polynomial kernel, Binkowski et al. 2018 (arXiv 1801.01401), section 4.
-
-    Args:
-        a, b: float32 [N, D] features of the two sides, each N at least `subset_size`.
-
-    Returns:
-        Mean and standard deviation over the subsets; the mean is unbiased and may be slightly below 0.
-    """
-    import torch
-    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
-
-    out = kid_features_to_metric(
-        torch.from_numpy(a),
-        torch.from_numpy(b),
-        kid_subsets=subsets,
-        kid_subset_size=subset_size,
-        rng_seed=seed,
-        verbose=False,
-    )
-    return float(out[KEY_METRIC_KID_MEAN]), float(out[KEY_METRIC_KID_STD])
+def fd_figures(generated: Statistics, real: Statistics) -> Figures:
+    """`fd`: the Frechet distance over features that are not Inception's."""
+    return {"fd": frechet_distance(generated, real)}
 
 
-def measure(generated: Statistics, real: Statistics, *, kid: bool = True) -> FidResult:
-    """FID, and KID where both sides have features and `kid` asks for it.
-
-    Raises:
-        CelebgenError: the two were made with different networks.
-    """
-    _check_network(generated, real)
-    mean: float | None = None
-    deviation: float | None = None
-    subset_size = None
-    if kid and generated.features is not None and real.features is not None:
-        subset_size = min(KID_SUBSET_SIZE, generated.n, real.n)
-        mean, deviation = kernel_distance(generated.features, real.features, subset_size=subset_size)
-    return FidResult(
-        fid=frechet_distance(generated, real),
-        kid=mean,
-        kid_deviation=deviation,
-        kid_subsets=None if mean is None else KID_SUBSETS,
-        kid_subset_size=subset_size,
-        generated=dict(generated.info),
-        real=dict(real.info),
-        warnings=tuple(caveats(generated, real)),
-    )
+def _only_fid(generated: Statistics, real: Statistics) -> Figures:
+    return fid_figures(replace(generated, features=None), real)
 
 
-def statistics_of(
-    source: ImageSource,
-    extractor: FeatureExtractor,
-    count: int | None = None,
-    *,
-    batch_size: int = 32,
-    progress: Progress | None = None,
-    timing: Timing | None = None,
-    cache: bool = True,
-) -> Statistics:
-    """Features and statistics of the first `count` images of a source (None: all), from the cache where they are there.
+METRICS: Mapping[str, Metric] = {
+    "fid": fid_figures, "fid only": _only_fid, "kid": kid_figures, "prc": prc_figures, "fd": fd_figures,
+}  # fmt: skip
+"""By name; "fid only" is FID without KID."""
+
+DEVIATING = ("fid", "fd", "kid", "precision", "recall", "f_score", "density", "coverage")
+"""Figures that differ between sets drawn with other seeds."""
+
+
+def measure(
+    generated: Statistics | Sequence[Statistics], real: Statistics, *, metric: str = "fid", kid: bool = True
+) -> FidResult:
+    """The figures of a metric between generated and real images.
 
     Args:
-        progress: called with (images done, images in all).
-        timing: called once, after the first batch, with the seconds that its images took, the seconds that their
-            features took, and the number of images; not called when the cache answers.
+        generated: one set, or several that were drawn with other seeds: figures are then means over them.
+        metric: a name of `METRICS`.
+        kid: whether "fid" is to have KID too.
 
     Raises:
-        CelebgenError: the source has fewer than `count` images, or fewer than two.
+        CelebgenError: the sides were made with different networks, or lack what the metric needs.
     """
-    count = len(source) if count is None else count
-    if count > len(source):
-        raise CelebgenError(f"{source.label} has {len(source)} images and {count} were asked for; ask for fewer")
-    fingerprint = source.fingerprint() if cache else None
-    key = fingerprint and features_key(1, fingerprint, extractor.name, extractor.layer, extractor.weights_sha256, count)
-    features = load_features(key, count, extractor.dimensions) if key else None
-    if features is None:
-        features = _extract(source, extractor, count, batch_size, progress, timing)
-        if key:
-            store_features(key, features)
-    if progress:
-        progress(count, count)
-    info = {**describe_set(source, count, extractor), "fingerprint": fingerprint or source.fingerprint()}
-    attributes = source.attributes[:count] if source.attributes is not None else None
-    return from_features(features, info, attributes)
+    sets = [generated] if isinstance(generated, Statistics) else list(generated)
+    for some in sets:
+        check_network(some, real)
+    function = METRICS["fid only" if metric == "fid" and not kid else metric]
+    each = [function(some, real) for some in sets]
+    figures = dict(each[0])
+    spread = None
+    if len(sets) > 1:
+        spread = {"seeds": [some.info.get("settings", {}).get("seed") for some in sets]}
+        for name in DEVIATING:
+            if figures.get(name) is not None:
+                values = [float(one[name]) for one in each]
+                figures[name] = float(np.mean(values))
+                spread[name] = {"values": values, "mean": figures[name], "deviation": float(np.std(values, ddof=1))}
+        if figures.get("kid_deviation") is not None:
+            figures["kid_deviation"] = float(np.mean([one["kid_deviation"] for one in each]))
+    warnings = caveats(sets[0], real, metric)
+    return FidResult(metric, figures, dict(sets[0].info), dict(real.info), tuple(warnings), spread)
 
 
-def cached(source: ImageSource, extractor: FeatureExtractor, count: int | None = None) -> bool:
-    """Whether `statistics_of` would be answered by the cache."""
-    count = len(source) if count is None else count
-    fingerprint = source.fingerprint()
-    if fingerprint is None:
-        return False
-    key = features_key(1, fingerprint, extractor.name, extractor.layer, extractor.weights_sha256, count)
-    return load_features(key, count, extractor.dimensions) is not None
-
-
-def caveats(generated: Statistics, real: Statistics) -> list[str]:
+def caveats(generated: Statistics, real: Statistics, metric: str = "fid") -> list[str]:
     """Sentences about what keeps a figure from being compared with others."""
     out = []
     sides = (("generated", generated), ("real", real))
     for name, side in sides:
-        if side.n <= len(side.mean):
+        if metric in ("fid", "fd") and side.n <= len(side.mean):
             out.append(
                 f"the {name} side has {side.n} images, no more than the {len(side.mean)} dimensions of a feature: "
-                "FID is far too high at this N"
+                f"{metric.upper()} is far too high at this N"
             )
+        if metric == "kid" and side.n < KID_SUBSET_SIZE:
+            out.append(
+                f"the {name} side has {side.n} images, fewer than the {KID_SUBSET_SIZE:,} of a subset of KID: "
+                "the deviation over subsets says little at this N"
+            )
+        if metric == "prc" and side.n < KID_SUBSET_SIZE:
+            out.append(f"the {name} side has {side.n} images: at so few, precision and recall are far from their limit")
         if side.info.get("lossy"):
             out.append(f"the {name} images went through a lossy format (JPEG, WebP or AVIF), which moves FID")
     if generated.n != real.n:
@@ -193,26 +197,12 @@ def caveats(generated: Statistics, real: Statistics) -> list[str]:
     return out
 
 
-def _extract(
-    source: ImageSource,
-    extractor: FeatureExtractor,
-    count: int,
-    batch_size: int,
-    progress: Progress | None,
-    timing: Timing | None,
-) -> np.ndarray:
-    done = (lambda seen: progress(seen, count)) if progress else None
-    parts: list[np.ndarray] = []
-    started = time.perf_counter()
-    for batch in loaded_batches(source, count, batch_size, done):
-        drawn = time.perf_counter()
-        parts.append(extractor(batch))
-        if timing and len(parts) == 1:
-            timing(drawn - started, time.perf_counter() - drawn, len(batch))
-    return np.concatenate(parts) if parts else np.empty((0, extractor.dimensions), dtype=np.float32)
+def check_network(generated: Statistics, real: Statistics) -> None:
+    """Make sure that both sides were made with the same network.
 
-
-def _check_network(generated: Statistics, real: Statistics) -> None:
+    Raises:
+        CelebgenError: they were not, by their names or by the probe that they carry.
+    """
     a, b = generated.info, real.info
     for what in ("network", "layer"):
         if a.get(what) != b.get(what):
@@ -228,3 +218,12 @@ def _check_network(generated: Statistics, real: Statistics) -> None:
                 "the statistics were made with other Inception weights than these; use torch-fidelity's own file "
                 "(weights-inception-2015-12-05) for both sides"
             )
+
+
+def _features(generated: Statistics, real: Statistics, what: str) -> tuple[np.ndarray, np.ndarray]:
+    if generated.features is None or real.features is None:
+        raise CelebgenError(
+            f"{what} needs the features of every image, and a side is statistics without them: name its images, or "
+            "make the file again with `celebgen evaluate stats --features`"
+        )
+    return generated.features, real.features

@@ -6,22 +6,27 @@ Every source yields uint8 [B, H, W, 3] batches in a fixed order, so a metric nev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from celebgen_cli.data.captions import CaptionSource
 from celebgen_cli.data.sources import BadImage, SourceReader, decode_rgb, list_images
 from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.files import atomic_path, atomic_write_bytes
+from celebgen_cli.evaluation.drawn import ModelImages, NamedModel, TextToImage, captions_for
 
 if TYPE_CHECKING:
     from celebgen_cli.data.dataset import Split
 
-LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp", ".avif")
+__all__ = [
+    "ImageFiles", "ImageSource", "ModelImages", "NamedModel", "Resumable", "SplitImages", "TextToImage", "captions_for",
+    "kind_of", "open_images", "open_split", "split_name",
+]  # fmt: skip
+
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".avif")
 """Endings of formats that change pixels, which moves FID by several points (Parmar et al. 2022, arXiv 2104.11222)."""
 
 
@@ -55,45 +60,21 @@ class ImageSource(Protocol):
         """The first `count` images as uint8 [B, H, W, 3], B at most `batch_size`."""
 
     def fingerprint(self) -> str | None:
-        """SHA-256 that changes when the images do; None where they are made anew each time."""
+        """SHA-256 that changes when the images do; None where that is not known."""
 
     def settings(self) -> dict[str, Any]:
         """What else decided the images: sampler, steps, guidance, seed."""
 
 
-class NamedModel(Protocol):
-    """What a figure says of a `celebgen_cli.pipeline.Model`."""
+@runtime_checkable
+class Resumable(Protocol):
+    """What a source has besides if its features can be kept in parts and taken up in the middle."""
 
-    @property
-    def size(self) -> int:
-        """Pixels of an image's side."""
+    def batches(self, count: int, batch_size: int, start: int = 0) -> Iterator[np.ndarray]:
+        """The images `start` to `count` - 1 as uint8 [B, H, W, 3], B at most `batch_size`."""
 
-    @property
-    def crop(self) -> str:
-        """Name of the crop that it was trained on, or "unknown"."""
-
-    @property
-    def name(self) -> str:
-        """How figures call it."""
-
-    @property
-    def sha256(self) -> str:
-        """Digest of its weights."""
-
-
-class TextToImage(NamedModel, Protocol):
-    """The part of `celebgen_cli.pipeline.Model` that sampling for a metric needs."""
-
-    @property
-    def defaults(self) -> Mapping[str, Any]:
-        """Settings of `sample` that suit it."""
-
-    @property
-    def sample(self) -> Callable[..., np.ndarray]:
-        """`sample(prompts, seeds, **settings)`: uint8 [N, H, W, 3], one image a prompt and seed.
-
-        Not typed further: an implementation names the settings that it takes.
-        """
+    def part_fingerprint(self, start: int, stop: int) -> str:
+        """SHA-256 of everything that decides the images `start` to `stop` - 1."""
 
 
 @dataclass
@@ -116,12 +97,15 @@ class SplitImages:
     def __len__(self) -> int:
         return len(self.split)
 
-    def batches(self, count: int, batch_size: int) -> Iterator[np.ndarray]:
-        for start in range(0, count, batch_size):
-            yield np.asarray(self.split.images[start : min(start + batch_size, count)])
+    def batches(self, count: int, batch_size: int, start: int = 0) -> Iterator[np.ndarray]:
+        for first in range(start, count, batch_size):
+            yield np.asarray(self.split.images[first : min(first + batch_size, count)])
 
     def fingerprint(self) -> str | None:
         return self.split.fingerprint
+
+    def part_fingerprint(self, start: int, stop: int) -> str:
+        return f"{self.split.fingerprint} from {start}"
 
     def settings(self) -> dict[str, Any]:
         return {"split": self.split.name}
@@ -148,6 +132,7 @@ class ImageFiles:
         self.kind = "folder" if path.is_dir() else "zip"
         self.names = list_images(path)
         self.lossy = any(name.lower().endswith(LOSSY_SUFFIXES) for name in self.names)
+        self._digest: str | None = None
         with SourceReader([path]) as reader:
             self._shape = self._read(reader, self.names[0]).shape
         self.size: int | None = self._shape[0] if self._shape[0] == self._shape[1] else None
@@ -155,13 +140,21 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.names)
 
-    def batches(self, count: int, batch_size: int) -> Iterator[np.ndarray]:
+    def batches(self, count: int, batch_size: int, start: int = 0) -> Iterator[np.ndarray]:
         with SourceReader([self.path]) as reader:
-            for start in range(0, count, batch_size):
-                names = self.names[start : min(start + batch_size, count)]
+            for first in range(start, count, batch_size):
+                names = self.names[first : min(first + batch_size, count)]
                 yield np.stack([self._read(reader, name) for name in names])
 
     def fingerprint(self) -> str | None:
+        if self._digest is None:
+            self._digest = self._hashed()
+        return self._digest
+
+    def part_fingerprint(self, start: int, stop: int) -> str:
+        return f"{self.fingerprint()} from {start}"
+
+    def _hashed(self) -> str:
         digest = hashlib.sha256()
         with SourceReader([self.path]) as reader:
             for name in self.names:
@@ -169,6 +162,7 @@ class ImageFiles:
                     data = reader.read(0, name)
                 except BadImage as error:
                     raise CelebgenError(f"{self.path}: {name} {error}") from error
+                self.lossy = self.lossy or _is_lossy(data)
                 digest.update(hashlib.sha256(data).digest())
         return digest.hexdigest()
 
@@ -177,7 +171,9 @@ class ImageFiles:
 
     def _read(self, reader: SourceReader, name: str) -> np.ndarray:
         try:
-            pixels = np.asarray(decode_rgb(reader.read(0, name)), dtype=np.uint8)
+            data = reader.read(0, name)
+            self.lossy = self.lossy or _is_lossy(data)
+            pixels = np.asarray(decode_rgb(data), dtype=np.uint8)
         except BadImage as error:
             raise CelebgenError(
                 f"{name} in {self.path} is no image that can be measured ({error}); remove it, or measure another set"
@@ -189,93 +185,6 @@ class ImageFiles:
                 f"{shape[1]}x{shape[0]}: images that are measured together have one size; remove what does not belong"
             )
         return pixels
-
-
-class ModelImages:
-    """Images that a model draws for captions made from attribute rows, or from the captions that people gave.
-
-    Image i has the caption of row i (rows are used again from the first where there are fewer), worded with the seed
-    (seed, i), and is drawn with image seed `seed + i`: the same N images at any batch size.
-
-    Args:
-        model: draws them.
-        rows: int8 [N, 40] in -1 / 1, which captions are made from, or these and stored captions; no copy is kept.
-        count: number of images.
-        seed: the first seed.
-        settings: what `model.sample` takes (steps, sampler, guidance, ...); None values are the model's defaults.
-        save: folder that receives every image as PNG and the prompts as `prompts.txt`, or None.
-    """
-
-    kind = "model"
-    filter: str | None = None
-    lossy = False
-    attributes: np.ndarray | None = None
-    captions: CaptionSource | None = None
-
-    def __init__(
-        self,
-        model: TextToImage,
-        rows: np.ndarray | CaptionSource,
-        count: int,
-        *,
-        seed: int = 0,
-        settings: Mapping[str, Any] | None = None,
-        save: Path | None = None,
-    ) -> None:
-        self.model = model
-        self.label = model.name
-        self.size: int | None = model.size
-        self.crop: str | None = None if model.crop == "unknown" else model.crop
-        self.seed = seed
-        self.prompts = captions_for(rows, count, seed)
-        self._settings = {name: value for name, value in (settings or {}).items() if value is not None}
-        self._save = save
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    def batches(self, count: int, batch_size: int) -> Iterator[np.ndarray]:
-        if self._save is not None:
-            text = "".join(f"{prompt}\n" for prompt in self.prompts[:count])
-            atomic_write_bytes(self._save / "prompts.txt", text.encode("utf-8"))
-        for start in range(0, count, batch_size):
-            stop = min(start + batch_size, count)
-            seeds = range(self.seed + start, self.seed + stop)
-            images = self.model.sample(self.prompts[start:stop], list(seeds), batch_size=stop - start, **self._settings)
-            if self._save is not None:
-                save_images(images, self._save, start)
-            yield images
-
-    def fingerprint(self) -> str | None:
-        return None  # what is measured is what this program draws now, not what an earlier one drew
-
-    def settings(self) -> dict[str, Any]:
-        """The settings in force: what the caller asked for over the model's own defaults."""
-        return {**self.model.defaults, **self._settings, "seed": self.seed, "model_sha256": self.model.sha256}
-
-
-def captions_for(rows: np.ndarray | CaptionSource, count: int, seed: int) -> list[str]:
-    """`count` captions, the i-th true of row i modulo N and worded with the random state (seed, i).
-
-    Args:
-        rows: int8 [N, 40] in -1 / 1, or these and stored captions, which rows of unknown attributes take.
-
-    Raises:
-        UsageError: there is no row, or nothing is known of any.
-    """
-    source = rows if isinstance(rows, CaptionSource) else CaptionSource(rows)
-    if not source.speaks:
-        raise UsageError("captions need at least one row of attributes or captions and the reference has none")
-    return source.draw_for(count, seed)
-
-
-def save_images(images: np.ndarray, folder: Path, first: int) -> None:
-    """Write uint8 [B, H, W, 3] as NNNNNN.png, numbered from `first`."""
-    from PIL import Image
-
-    for offset, pixels in enumerate(images):
-        with atomic_path(folder / f"{first + offset:06d}.png") as temporary:
-            Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def open_split(path: Path, name: str) -> SplitImages:
@@ -339,13 +248,7 @@ def open_images(text: str) -> SplitImages | ImageFiles:
     raise UsageError(f"{text} is a {kind} and images are needed here: name a folder, a zip or a dataset")
 
 
-def loaded_batches(
-    source: ImageSource, count: int, batch_size: int, done: Callable[[int], None] | None = None
-) -> Iterator[np.ndarray]:
-    """`source.batches`, with the number of images so far reported after each batch was used."""
-    seen = 0
-    for batch in source.batches(count, batch_size):
-        yield batch
-        seen += len(batch)
-        if done:
-            done(seen)
+def _is_lossy(data: bytes) -> bool:
+    """Whether a file is JPEG, whatever its name, or WebP with loss."""
+    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    return data[:3] == b"\xff\xd8\xff" or (webp and b"VP8L" not in data[12:64])

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from celebgen_cli.files import sha256_file
+from celebgen_cli.settings import complete
 from tests.faces import draw_face
 
 
@@ -41,11 +42,16 @@ class FakeModel:
     name = "fake"
     sha256 = "f" * 64
     crop = "face178"
+    precision = "fp32"
+    calibration = None
     defaults = {"sampler": "ddim", "steps": 7, "guidance": 2.0}
 
     def __init__(self, size: int = 32) -> None:
         self.size = size
         self.asked: list[dict[str, Any]] = []
+
+    def settings(self, **given: Any) -> dict[str, Any]:
+        return complete(self.defaults, given, 1000)
 
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], **settings: Any) -> np.ndarray:
         assert len(prompts) == len(seeds)

@@ -62,7 +62,7 @@ def test_model_in_the_box_against_the_dataset_in_the_environment(
     assert result.fid == pytest.approx(expected, rel=1e-6)
     assert result.kid is not None and result.kid_subset_size == 60
     assert result.generated["settings"] == {
-        "sampler": "ddim", "steps": 5, "guidance": 2.0, "seed": 3, "model_sha256": "f" * 64,
+        "sampler": "ddim", "steps": 5, "guidance": 2.0, "precision": "fp32", "seed": 3, "model_sha256": "f" * 64,
     }  # fmt: skip
     assert (result.real["n"], result.real["crop"], result.real["size"], result.real["filter"]) == (
         60, "face178", 32, "lanczos",

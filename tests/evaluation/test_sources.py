@@ -140,5 +140,6 @@ def test_settings_say_what_was_in_force(faces: Faces) -> None:
     everything(source, 2, 2)
     assert model.asked == [{"batch_size": 2, "steps": 3, "negative": "hat"}]
     assert source.settings() == {
-        "sampler": "ddim", "steps": 3, "guidance": 2.0, "negative": "hat", "seed": 4, "model_sha256": "f" * 64,
+        "sampler": "ddim", "steps": 3, "guidance": 2.0, "negative": "hat", "precision": "fp32", "seed": 4,
+        "model_sha256": "f" * 64,
     }  # fmt: skip
