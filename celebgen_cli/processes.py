@@ -163,6 +163,17 @@ def gathered(value: Any) -> list[Any]:
     return values
 
 
+def collected(value: Any) -> list[Any]:
+    """The value of every process, in order of rank, in the main one; nothing in the others."""
+    if _world.size == 1:
+        return [value]
+    import torch.distributed as dist
+
+    values: list[Any] | None = [None] * _world.size if _world.main else None
+    dist.gather_object(value, values, dst=0)
+    return values or []
+
+
 def any_of(flag: bool) -> bool:
     """Whether the flag is set in any process: what all of them are to do next."""
     if _world.size == 1:

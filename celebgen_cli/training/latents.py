@@ -6,7 +6,7 @@ A cache is keyed by the SHA-256 of the encoder's weights and the split's fingerp
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from celebgen_cli.files import atomic_write_json
 from celebgen_cli.models.cvae import CVAE
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.models.text_encoder import TextEncoder
+from celebgen_cli.processes import barrier, collected, same, world
 from celebgen_cli.training.batches import Examples, chunks, fits
 
 
@@ -65,53 +66,90 @@ def encode(
 ) -> Latents:
     """Posteriors of all `examples`, from `folder` if they are there, else encoded (with progress) and kept there.
 
-    Where the CVAE is on a GPU with room for them, they are copied to it.
+    Where the CVAE is on a GPU with room for them, they are copied to it. Many processes encode a share each, and the
+    main one writes.
+
+    Raises:
+        CelebgenError: they cannot be written, or another process cannot see what the main one wrote.
     """
     path = folder / _key(cvae, text, examples)
+    if not same((path / "complete.json").exists()):
+        encoded = _encoded(cvae, text, examples, autocast)
+        if world().main:
+            _write(path, encoded, cvae, len(examples), progress)
+        else:
+            for _ in encoded:
+                pass
+        barrier()
     if not (path / "complete.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".latents-", dir=folder))
-        try:
-            _encode_into(temporary, cvae, text, examples, autocast, progress)
-            atomic_write_json(temporary / "complete.json", {"rows": len(examples)})
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.rename(path)
-        except OSError as error:
-            raise CelebgenError(f"cannot write the latents to {path}: {error.strerror}; free some space") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        raise CelebgenError(
+            f"process {world().rank} cannot see {path}, which the first process wrote; put the dataset on a disk that "
+            "all machines share"
+        )
     latents = Latents(np.load(path / "mean.npy", mmap_mode="r"), np.load(path / "logvar.npy", mmap_mode="r"))
     device = cvae.prior.queries.device
     return latents.to_device(device) if fits(latents.mean.nbytes + latents.logvar.nbytes, device) else latents
 
 
-def _encode_into(
-    folder: Path,
-    cvae: CVAE,
-    text: TextEncoder,
-    examples: Examples,
-    autocast: Callable[[], AbstractContextManager[None]],
-    progress: Callable[[int, int], None],
-) -> None:
-    config, device = cvae.config, cvae.prior.queries.device
-    shape = (2, len(examples), config.latent_channels, config.latent_size, config.latent_size)
-    arrays = [
-        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.float16, shape=shape)
-        for name in ("mean", "logvar")
-    ]
+def _encoded(
+    cvae: CVAE, text: TextEncoder, examples: Examples, autocast: Callable[[], AbstractContextManager[None]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows [B], and their mean and logvar, each with both sides: fp16 [2, 2, B, C, h, h]; all in the main process.
+
+    Each process encodes every n-th batch, and the main one gets them in their order.
+    """
+    device, where = cvae.prior.queries.device, world()
+    batches = chunks(len(examples), 64)
     cvae.eval()
-    with torch.no_grad(), autocast():
-        nothing = text([""])
-        for rows in chunks(len(examples), 64):
+
+    def encoded(rows: np.ndarray) -> np.ndarray:
+        with torch.no_grad(), autocast():
             images = examples.images(rows, device)
             features = nothing.select(torch.zeros(len(rows), dtype=torch.long, device=device))
-            for side, pictures in enumerate((images, images.flip(3))):
-                q = cvae.encode(pictures, features)
-                for array, values in zip(arrays, q, strict=True):
-                    array[side, rows] = values.float().cpu().numpy()
-            progress(int(rows[-1]) + 1, len(examples))
-    for array in arrays:
-        array.flush()
+            sides = [cvae.encode(pictures, features) for pictures in (images, images.flip(3))]
+            both = torch.stack([torch.stack([q[part].float() for q in sides]) for part in (0, 1)])
+        return both.cpu().numpy().astype(np.float16)
+
+    with torch.no_grad(), autocast():
+        nothing = text([""])
+    for first in range(0, len(batches), where.size):
+        own = None
+        if first + where.rank < len(batches):
+            rows = batches[first + where.rank]
+            own = rows, encoded(rows)
+        yield from (batch for batch in collected(own) if batch is not None)
+
+
+def _write(
+    path: Path,
+    encoded: Iterable[tuple[np.ndarray, np.ndarray]],
+    cvae: CVAE,
+    count: int,
+    progress: Callable[[int, int], None],
+) -> None:
+    config = cvae.config
+    shape = (2, count, config.latent_channels, config.latent_size, config.latent_size)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".latents-", dir=path.parent))
+        try:
+            arrays = [
+                np.lib.format.open_memmap(temporary / f"{name}.npy", mode="w+", dtype=np.float16, shape=shape)
+                for name in ("mean", "logvar")
+            ]
+            for rows, values in encoded:
+                for array, both in zip(arrays, values, strict=True):
+                    array[:, rows] = both
+                progress(int(rows[-1]) + 1, count)
+            for array in arrays:
+                array.flush()
+            atomic_write_json(temporary / "complete.json", {"rows": count})
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise CelebgenError(f"cannot write the latents to {path}: {error.strerror}; free some space") from error
 
 
 def _key(cvae: CVAE, text: TextEncoder, examples: Examples) -> str:

@@ -27,8 +27,8 @@ def examples(dataset32: Path) -> Examples:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How often pictures are really encoded."""
     calls: list[int] = []
-    real = module._encode_into
-    monkeypatch.setattr(module, "_encode_into", lambda *args: (calls.append(1), real(*args)))
+    real = module._encoded
+    monkeypatch.setattr(module, "_encoded", lambda *args: (calls.append(1), real(*args))[1])
     yield calls
 
 
@@ -99,10 +99,10 @@ def test_a_broken_off_encoding_is_done_again(
 def test_a_full_disk_is_one_sentence(tmp_path: Path, examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module, "_encode_into", full)
+    monkeypatch.setattr(np.lib.format, "open_memmap", full)
     with pytest.raises(CelebgenError, match=r"cannot write the latents to .*No space left on device; free some space"):
         run(tmp_path, examples)
     assert list(tmp_path.iterdir()) == []
