@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.exploration import plots
 from celebgen_cli.exploration.explore import Exploration
 from celebgen_cli.exploration.faces import Average
+from celebgen_cli.pages import html
+from celebgen_cli.pages.pictures import picture
 
 SURPRISES = 15
 PAIRS = 24
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 NOTICE = (
     "This page shows faces of the dataset, and averages of them. CelebA is for non-commercial research only, and its "
     "pictures must not be published: keep this page to yourself, or share the figures without the pictures."
@@ -37,19 +36,7 @@ def render(found: Exploration) -> str:
         ("people", "People", _people(found)),
         ("duplicates", "Duplicates", _duplicates(found)),
     ]
-    style = files("celebgen_cli.exploration").joinpath("page.css").read_text(encoding="utf-8")
-    links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in sections)
-    body = "".join(f'<section id="{key}"><h2>{title}</h2>{content}</section>' for key, title, content in sections)
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(names)}</title><style>{style}</style></head><body><header><h1>{escape(names)}</h1>"
-        f"<p>{_summary(figures)}</p><nav>{links}</nav></header><main>"
-        f'<p class="notice">{NOTICE}</p>{body}</main>'
-        f"<footer>celebgen {escape(figures['celebgen'])} explore</footer></body></html>\n"
-    )
+    return html.document(names, _summary(figures), NOTICE, sections, f"celebgen {figures['celebgen']} explore")
 
 
 def _summary(figures: dict[str, Any]) -> str:
@@ -74,7 +61,7 @@ def _sizes(found: Exploration) -> str:
         rows.append(["all", f"{len(found.parts):,}", "100.0 %", _number(found.figures["people"], "people")])
     lossy = [escape(entry["path"]) for entry in found.figures["datasets"] if entry["lossy_source"]]
     note = f"<p>Encoded with loss after CelebA's own JPEG: {', '.join(lossy)}.</p>" if lossy else ""
-    return _table(["split", "images", "share", "people"], rows) + note
+    return html.table(["split", "images", "share", "people"], rows) + note
 
 
 def _pixels(found: Exploration) -> str:
@@ -86,7 +73,7 @@ def _pixels(found: Exploration) -> str:
     if len(found.parts.parts) > 1:
         for label, split in found.figures["splits"].items():
             rows += [row(label, name, channel) for name, channel in split["pixels"].items()]
-    table = _table(["split", "channel", "mean", "std", "skewness", "kurtosis"], rows, text=2)
+    table = html.table(["split", "channel", "mean", "std", "skewness", "kurtosis"], rows, text=2)
     return (
         f"<figure>{plots.levels_plot(found.faces.histograms.sum(0))}<figcaption>How often each level is met, by "
         f"channel. A level met far more often than the others is cut off at the top.</figcaption></figure>{table}"
@@ -103,15 +90,15 @@ def _mean_faces(found: Exploration) -> str:
     brightest = max(float(average.variance.mean(2).max()) for average in (whole, *(one for _, one, _ in known))) ** 0.5
     head = (
         '<div class="faces large">'
-        + _face(plots.picture(plots.face(whole.mean), 256, 90), "mean")
-        + _face(plots.picture(plots.spread(whole.variance, brightest), 256, 90), "spread")
+        + html.face(picture(plots.face(whole.mean), 256, 90), "mean")
+        + html.face(picture(plots.spread(whole.variance, brightest), 256, 90), "spread")
         + "</div>"
     )
     cards = [
         f'<div class="card"><h3>{_words(name)} <small>{one.count:,}</small></h3><div class="faces">'
-        + _face(_small(one), "with")
-        + (_face(_small(other), "without") if other is not None else "")
-        + _face(plots.picture(plots.spread(one.variance, brightest), 96), "spread, with")
+        + html.face(_small(one), "with")
+        + (html.face(_small(other), "without") if other is not None else "")
+        + html.face(picture(plots.spread(one.variance, brightest), 96), "spread, with")
         + "</div></div>"
         for name, one, other in known
     ]
@@ -124,7 +111,7 @@ def _mean_faces(found: Exploration) -> str:
 
 
 def _small(average: Average) -> str:
-    return plots.picture(plots.face(average.mean), 96)
+    return picture(plots.face(average.mean), 96)
 
 
 def _attributes(found: Exploration) -> str:
@@ -143,7 +130,7 @@ def _attributes(found: Exploration) -> str:
         )  # fmt: skip
     heads = ["attribute", "", "share", "images", *(["known"] if unknown else []), *labels]
     note = "<p>Images where an attribute is unknown are left out of its share.</p>" if unknown else ""
-    return _table(heads, rows, raw=True) + note
+    return html.table(heads, rows, raw=True) + note
 
 
 def _correlations(found: Exploration) -> str:
@@ -172,7 +159,7 @@ def _surprises(found: Exploration) -> str:
         ]  # fmt: skip
         heads = ["pair", "lift", "images", "by chance", "phi", "z"]
         count = f"{title} <small>{len(pairs)} pairs</small>"
-        return f"<div><h3>{count}</h3>{_table(heads, rows, raw=True) if rows else '<p>None.</p>'}</div>"
+        return f"<div><h3>{count}</h3>{html.table(heads, rows, raw=True) if rows else '<p>None.</p>'}</div>"
 
     return (
         f'<div class="two">{table("More often than by chance", surprises["above"])}'
@@ -200,8 +187,8 @@ def _landmarks(found: Exploration) -> str:
     return (
         f"<div class='two'><figure>{plots.landmarks_plot(found.landmarks, found.faces.average().mean)}<figcaption>"
         f"{figures['images']:,} images over the mean face of all; ellipses reach two standard deviations.</figcaption>"
-        f"</figure><div>{_table(['point', 'x', 'y'], rows, raw=True)}<p>Pixels, mean ± standard deviation. The eyes "
-        f"are {eyes['mean']:.2f} ± {eyes['std']:.2f} pixels apart and turned by {roll['mean']:.2f} ± "
+        f"</figure><div>{html.table(['point', 'x', 'y'], rows, raw=True)}<p>Pixels, mean ± standard deviation. The "
+        f"eyes are {eyes['mean']:.2f} ± {eyes['std']:.2f} pixels apart and turned by {roll['mean']:.2f} ± "
         f"{roll['std']:.2f} degrees.</p></div></div>"
     )
 
@@ -212,7 +199,7 @@ def _captions(found: Exploration) -> str:
         return "<p>No captions are stored with this dataset, and there are no attributes to make them from.</p>"
     words = figures["words_per_caption"]
     samples = "".join(
-        f'<li><img src="{plots.picture(found.parts.images([row])[0], 96)}" alt="" loading="lazy"> '
+        f'<li><img src="{picture(found.parts.images([row])[0], 96)}" alt="" loading="lazy"> '
         f"<span>{escape(text)} <small>{len(text.split())} words</small></span></li>"
         for row, text in found.captions
     )
@@ -240,7 +227,7 @@ def _people(found: Exploration) -> str:
     if len(found.parts.parts) > 1:
         text += f"<p>People in more than one split: {figures['in_several_splits']:,}.</p>"
     shared = [[" and ".join(pair["splits"]), f"{pair['people']:,}"] for pair in figures["shared"]]
-    table = _table(["splits", "people in both"], shared) if shared else ""
+    table = html.table(["splits", "people in both"], shared) if shared else ""
     plot = plots.bars_plot(figures["people_by_images"], "images of a person")
     return f"{text}{table}<figure>{plot}<figcaption>How many people have so many images.</figcaption></figure>"
 
@@ -266,7 +253,7 @@ def _duplicates(found: Exploration) -> str:
         ]
         for pair in figures["pairs"]
     ]
-    table = _table(["pairs within or across", "identical", "near-identical", "mirrored"], rows)
+    table = html.table(["pairs within or across", "identical", "near-identical", "mirrored"], rows)
     return table + how + _pair_gallery(found)
 
 
@@ -298,8 +285,8 @@ def _pair_gallery(found: Exploration) -> str:
             count = labels["attributes_differ"]
             notes.append(f"{count} attribute{'s differ' if count > 1 else ' differs'}")
         cards.append(
-            f'<div class="card"><div class="faces">{_face(plots.picture(images[0], 96), one.name_of(row), one.label)}'
-            f"{_face(plots.picture(images[1], 96), other.name_of(other_row), other.label)}</div>"
+            f'<div class="card"><div class="faces">{html.face(picture(images[0], 96), one.name_of(row), one.label)}'
+            f"{html.face(picture(images[1], 96), other.name_of(other_row), other.label)}</div>"
             f"<p>{'; '.join(notes)}</p></div>"
         )
     shown = f"<p>{min(PAIRS, len(pairs))} of {len(pairs):,} pairs:</p>" if len(pairs) > PAIRS else ""
@@ -310,27 +297,6 @@ def _pair_gallery(found: Exploration) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ small parts
-
-
-def _face(source: str, *captions: str) -> str:
-    lines = "<br>".join(escape(caption) for caption in captions)
-    image = f'<img src="{source}" alt="{escape(captions[0])}" loading="lazy">'
-    return f"<figure>{image}<figcaption>{lines}</figcaption></figure>"
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, text: int = 1, raw: bool = False) -> str:
-    """A table that scrolls inside itself where the screen is narrow; the first `text` columns are words."""
-    clean = (lambda cell: cell) if raw else escape
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{'' if i < text else ' class=num'}>{cell if tag == 'td' else escape(cell)}</{tag}>"
-            for i, cell in enumerate(cells)
-        )
-
-    body = "".join(f"<tr>{line([clean(cell) for cell in row], 'td')}</tr>" for row in rows)
-    table = f"<table><thead><tr>{line(heads, 'th')}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll" tabindex="0">{table}</div>'
 
 
 def _words(name: str) -> str:

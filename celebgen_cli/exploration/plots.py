@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
 
+from celebgen_cli.pages.pictures import picture, transparent
+
 CHANNELS = ("#e5484d", "#30a46c", "#3b82f6")
 """Red, green and blue that can be told apart on white and on black."""
 
 POINTS = ((229, 72, 77), (59, 130, 246), (48, 164, 108), (245, 165, 36), (168, 85, 247))
-
-
-def picture(pixels: np.ndarray, largest: int = 128, quality: int = 85) -> str:
-    """uint8 [H, W, 3] as a JPEG data URI, its side at most `largest` pixels."""
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if max(image.size) > largest:
-        image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def transparent(pixels: np.ndarray) -> str:
-    """uint8 [H, W, 4] as a PNG data URI."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def face(mean: np.ndarray) -> np.ndarray:
