@@ -35,6 +35,11 @@ def train_diffusion(
     device: common.Device = None,
     checkpoint_every: common.CheckpointEvery = None,
     sample_every: common.SampleEvery = None,
+    fid_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps between FIDs against the held-out pictures, in metrics.jsonl; default: none."),
+    ] = None,
+    fid_num: Annotated[int, typer.Option(min=2, help="Faces that --fid-every draws, with 10 steps.")] = 2000,
     tensorboard: common.TensorBoard = False,
     quiet: common.Quiet = False,
     options: str = "",
@@ -50,7 +55,7 @@ def train_diffusion(
         run = recipes.prepare_diffusion(
             dataset, output, vae=vae, init=init, captions=captions, files_share=files_share, preset=preset, valid=valid,
             init_from=init_from, resume=resume, device=device, warn=common.say, progress=encoded,
-            observers=observers_of(options, tensorboard),
+            observers=observers_of(options, tensorboard), fid=None if fid_every is None else (fid_every, fid_num),
             overrides={
                 "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
                 "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,

@@ -22,6 +22,7 @@ from celebgen_cli.training.batches import Examples, preload, training_and_held_o
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
 from celebgen_cli.training.latents import encode
 from celebgen_cli.training.observers import Observer
+from celebgen_cli.training.periodic import PeriodicFID, inception
 
 if TYPE_CHECKING:
     import torch
@@ -354,9 +355,13 @@ def prepare_diffusion(
     warn: Warn = lambda sentence: None,
     progress: Progress = lambda done, total: None,
     observers: Sequence[Observer] = (),
+    fid: tuple[int, int] | None = None,
     overrides: Mapping[str, Any],
 ) -> Callable[[Reporter], dict[str, float]]:
-    """Encode the dataset with the CVAE of `vae`; returns the function that trains the denoiser; see `train_clip`."""
+    """Encode the dataset with the CVAE of `vae`; returns the function that trains the denoiser; see `train_clip`.
+
+    `fid`: every how many steps FID is measured on the way, and of how many faces; None is never.
+    """
     from celebgen_cli.training.diffusion import DiffusionLossConfig, DiffusionTask
 
     before = _resumed(output, resume)
@@ -368,6 +373,7 @@ def prepare_diffusion(
     parts = runs.load_components(vae, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
     text, cvae = parts.text.to(where), parts.cvae.to(where)
+    extractor = None if fid is None else inception(where)
     if cvae.config.image_size != data.size:
         raise UsageError(f"{dataset} has {data.size} px pictures and {vae} takes {cvae.config.image_size} px")
     unet = replace(
@@ -392,8 +398,12 @@ def prepare_diffusion(
             **_record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
             "schedule": schedule.to_dict(), "vae": str(vae),
         }  # fmt: skip
+        watching = list(observers)
+        if fid is not None and extractor is not None:
+            mixed = autocast(where, config.precision)
+            watching.append(PeriodicFID(*fid, extractor, text, cvae, schedule, pairs[1][0], mixed, config.seed))
         trainer = Trainer(
-            task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
+            task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=watching
         )
         _freeze(Components(text=text, cvae=cvae, info={"schedule": schedule.to_dict()}), output)
         return trainer.train(report)
