@@ -2,22 +2,36 @@
 
 from celebgen_cli.data.captions.grammar import (
     Caption,
+    choose_facts,
     describe,
     is_true_of,
     prompt_for,
+    tellable,
     vocabulary,
 )
-from celebgen_cli.data.captions.wording import Captions, CaptionSource, Wording, choose_wording, truth
+from celebgen_cli.data.captions.reading import read_caption
+from celebgen_cli.data.captions.wording import (
+    Captions,
+    CaptionSource,
+    Wording,
+    attributes_known,
+    choose_wording,
+    truth,
+)
 
 __all__ = [
     "Caption",
     "CaptionSource",
     "Captions",
     "Wording",
+    "attributes_known",
+    "choose_facts",
     "choose_wording",
     "describe",
     "is_true_of",
     "prompt_for",
+    "read_caption",
+    "tellable",
     "truth",
     "vocabulary",
 ]

@@ -4,7 +4,7 @@ Everything said is true of the row: a phrase is used only where all that it says
 contradict one another in a row are left unsaid. What was said is returned with the text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from random import Random
@@ -27,23 +27,32 @@ class Caption:
     named: np.ndarray
 
 
-def describe(attributes: np.ndarray, rng: np.random.Generator | int, *, max_attributes: int = 6) -> Caption:
+def describe(
+    attributes: np.ndarray,
+    rng: np.random.Generator | int,
+    *,
+    max_attributes: int = 6,
+    facts: Sequence[int] | None = None,
+) -> Caption:
     """A caption that is true of a row of attributes ([40], official order, -1/1 or 0/1 or bool).
 
-    A random subset of at most `max_attributes` facts is told, in a random style, order and wording. The same row and
-    seed give the same caption. ValueError if the row has not 40 values or `max_attributes` is less than 1.
+    A random subset of at most `max_attributes` facts is told, in a random style, order and wording; or those of
+    `facts`, indices out of `tellable`. The same row and seed give the same caption. ValueError if the row has not 40
+    values, `max_attributes` is less than 1, or a fact cannot be told.
     """
     if max_attributes < 1:
         raise ValueError(f"max_attributes must be at least 1, not {max_attributes}")
-    bits = pack(attributes)
     roll = Random(int(rng)).random if isinstance(rng, int | np.integer) else _rolls(rng)
-    words = lexicon()
-    blocked = 0 if bits >> MALE & 1 else FACIAL_HAIR
-    for labels, unsaid in words.unsaid:
-        if bits & labels == labels:
-            blocked |= unsaid
-    telling = styles.Telling(bits, blocked, roll, words)
-    chosen = _choose(telling, max_attributes)
+    telling = _telling(attributes, roll)
+    bits, words = telling.bits, telling.words
+    if facts is None:
+        chosen = _choose(telling, max_attributes)
+    else:
+        untold = sorted(set(facts) - set(tellable(attributes)))
+        if untold or not facts:
+            raise ValueError(f"nothing can be told of the attributes {untold} of this row")
+        chosen = [(words.present if bits >> fact & 1 else words.absent)[fact] for fact in facts]
+        chosen.sort(key=lambda statement: statement.attribute != MALE)  # the styles look for the sex in front
     u = roll()
     if len(chosen) <= 2:
         style = styles.keyword_list if u < 0.7 else styles.noun_phrase
@@ -59,6 +68,28 @@ def describe(attributes: np.ndarray, rng: np.random.Generator | int, *, max_attr
         style = styles.sentences
     text = styles.possessives(style(telling, chosen), telling.pronouns()[1])
     return Caption(styles.cased(text, roll()), _unpack(telling.said_yes, telling.said_no))
+
+
+def tellable(attributes: np.ndarray) -> list[int]:
+    """The attributes of a row that the grammar has words for, whose labels do not contradict one another: indices."""
+    telling = _telling(attributes, lambda: 0.0)
+    return [MALE, *(statement.attribute for statement in _candidates(telling, unasked=False))]
+
+
+def choose_facts(attributes: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
+    """`count` attributes to tell of a row, or all where fewer can be told, as likely as captions tell them: indices."""
+    telling = _telling(attributes, _rolls(rng))
+    return [statement.attribute for statement in _drawn(telling, count)]
+
+
+def _telling(attributes: np.ndarray, roll: Callable[[], float]) -> styles.Telling:
+    """A telling that has said nothing yet."""
+    bits, words = pack(attributes), lexicon()
+    blocked = 0 if bits >> MALE & 1 else FACIAL_HAIR
+    for labels, unsaid in words.unsaid:
+        if bits & labels == labels:
+            blocked |= unsaid
+    return styles.Telling(bits, blocked, roll, words)
 
 
 def _rolls(rng: np.random.Generator) -> Callable[[], float]:
@@ -92,26 +123,37 @@ def _unpack(yes: int, no: int) -> np.ndarray:
 
 def _choose(telling: styles.Telling, max_attributes: int) -> list[Statement]:
     """Draw the facts, the sex apart: it is nearly always told, and alone only now and then. In the order drawn."""
-    bits, blocked, roll, words = telling.bits, telling.blocked, telling.roll, telling.words
-    u = roll()
+    u = telling.roll()
     count = next(i for i, odds in enumerate(_COUNTS, 1) if u < odds)
     if max_attributes != 6:  # the same odds, stretched or squeezed
         count = max(1, min(max_attributes, round(count * max_attributes / 6)))
-    sex = (words.present if bits >> MALE & 1 else words.absent)[MALE]
+    return _drawn(telling, count)
+
+
+def _drawn(telling: styles.Telling, count: int) -> list[Statement]:
+    """`count` facts, in the order drawn, the sex in front where it is among them."""
+    roll = telling.roll
     with_sex = roll() < (0.14 if count == 1 else 0.6 if count == 2 else 0.85)
-    keyed = []
-    for attribute in range(40):
-        if blocked >> attribute & 1 or attribute == MALE:
-            continue
-        statement = (words.present if bits >> attribute & 1 else words.absent)[attribute]
-        if statement.weight and bits & statement.needs_yes == statement.needs_yes and not bits & statement.needs_no:
-            # Weighted sampling without replacement: the shortest exponential waiting times (Efraimidis, Spirakis 2006).
-            keyed.append((-log(1.0 - roll()) / statement.weight, attribute, statement))
+    # Weighted sampling without replacement: the shortest exponential waiting times (Efraimidis, Spirakis 2006).
+    keyed = [(-log(1.0 - roll()) / s.weight, s.attribute, s) for s in _candidates(telling)]
     keyed.sort()
     chosen = [statement for _, _, statement in keyed[: count - with_sex]]
     if with_sex or not chosen:
-        chosen.insert(0, sex)
+        chosen.insert(0, (telling.words.present if telling.bits >> MALE & 1 else telling.words.absent)[MALE])
     return chosen
+
+
+def _candidates(telling: styles.Telling, unasked: bool = True) -> list[Statement]:
+    """The statements that are fit for the row, the sex apart; `unasked`: only those that are made without request."""
+    bits, words, fit = telling.bits, telling.words, []
+    for attribute in range(40):
+        if telling.blocked >> attribute & 1 or attribute == MALE:
+            continue
+        statement = (words.present if bits >> attribute & 1 else words.absent)[attribute]
+        eager = statement.weight or not unasked
+        if eager and bits & statement.needs_yes == statement.needs_yes and not bits & statement.needs_no:
+            fit.append(statement)
+    return fit
 
 
 # ------------------------------------------------------------------------------------------------ for other parts

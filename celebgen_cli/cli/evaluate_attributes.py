@@ -1,0 +1,169 @@
+"""`celebgen evaluate attributes`: whether faces show what their prompts say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from celebgen_cli.cli.common import Device, Quiet
+from celebgen_cli.cli.evaluate_common import (
+    Batch,
+    Cache,
+    Calibrate,
+    Guidance,
+    GuidanceInterval,
+    Json,
+    Negative,
+    Pag,
+    Sampler,
+    Seed,
+    Steps,
+    listening,
+    print_json,
+    remark,
+    sampling,
+    side,
+    tools,
+)
+
+if TYPE_CHECKING:
+    from celebgen_cli.evaluation.attributes import AttributesResult
+    from celebgen_cli.evaluation.obedience import Tally
+
+COLUMNS = ("n", "hit", "ceiling", "floor", "obeyed")
+
+
+def attributes(
+    generated: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[GENERATED]",
+            help="Model, or folder of pictures that celebgen made, which say their prompts. Default: the model in the "
+            "box.",
+            show_default=False,
+        ),
+    ] = None,
+    real: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[REAL]",
+            help="DATASET[:SPLIT] with attributes. Default: the valid split of $CELEBGEN_DATASET.",
+            show_default=False,
+        ),
+    ] = None,
+    num: Annotated[
+        int | None,
+        typer.Option("--num", "-n", min=2, help="Faces. Default: 500 of a model, all of a folder."),
+    ] = None,
+    judge: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN|MODEL", help="Attribute judge. Default: GENERATED's own, else that of the model in the box."
+        ),
+    ] = None,
+    worst: Annotated[
+        Path | None,
+        typer.Option("--worst", metavar="DIR", help="Write the faces of the 16 worst prompts, and a sheet of them."),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Keep what the model draws, as PNG, with its prompts.")
+    ] = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
+    guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
+    pag: Pag = None,
+    calibrate: Calibrate = None,
+    negative: Negative = None,
+    seed: Seed = 0,
+    batch_size: Batch = None,
+    device: Device = None,
+    cache: Cache = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Whether faces show what their prompts say, for all 40 attributes.
+
+    A model draws faces for sets of 1 to 4 attributes, plainly said and in other words, as frequent as in REAL; from 400
+    faces on also for each attribute alone. A small network judges them. It errs, so its hit rate stands beside that on
+    real faces that have what is named (the ceiling) and that of the same faces against other prompts (the floor);
+    `obeyed` is how far from floor to ceiling the hit rate gets.
+    """
+    from celebgen_cli.evaluation.attributes import evaluate_attributes
+    from celebgen_cli.evaluation.options import Options
+
+    given = sampling(
+        steps=steps, sampler=sampler, guidance=guidance, guidance_interval=guidance_interval, pag=pag,
+        calibrate=calibrate, negative=negative,
+    )  # fmt: skip
+    options = Options(
+        num=num, sampling=given, seed=seed, batch_size=batch_size, device=device, cache=cache, save=save
+    )
+    with listening(quiet) as listener:
+        result = evaluate_attributes(generated, real, options, judge=judge, worst=worst, listener=listener)
+    for warning in result.warnings:
+        remark(f"warning: {warning}", quiet)
+    if as_json:
+        print_json({"metric": "attributes", **result.to_dict()})
+        return
+    typer.echo("\n".join(lines(result)))
+
+
+def lines(result: AttributesResult) -> list[str]:
+    """The result as text: figures, tables, the worst prompts."""
+    total = result.total
+    said = [
+        f"obedience  {_share(total.obedience)} of the way from floor to ceiling{_interval(result, 'obedience')}",
+        f"hit rate   {_share(total.hit)}{_interval(result, 'hit')}, {_share(total.of_ceiling)} of the ceiling",
+        f"ceiling    {_share(total.ceiling)}{_interval(result, 'ceiling')}, real faces that have what is named",
+        f"floor      {_share(total.floor)}{_interval(result, 'floor')}, the same faces against other prompts",
+        f"generated  {side(vars(result))}",
+        f"prompts    {total.n} that name {total.named} attributes in all; {result.alone} more for one attribute alone",
+        f"real       {result.real}",
+        f"judge      {result.judge}, {_share(result.accuracy)} of its answers on the real faces are right",
+        f"tools      {tools()}",
+        "",
+        _row("", *COLUMNS),
+    ]
+    groups: list[tuple[str, Mapping[str, Tally | None]]] = [("", result.wordings), ("named ", result.values)]
+    for lead, tallies in groups:
+        said += [_tally(lead + name, tally) for name, tally in tallies.items() if tally is not None]
+    said += [
+        _tally(f"{size} attribute{'' if size == '1' else 's'}", tally)
+        for size, tally in result.sizes.items()
+        if tally is not None
+    ]
+    for way in ("present", "absent"):
+        said += ["", _row(f"named {way}", *COLUMNS) + "  hit, 95 %"]
+        for name, both in result.attributes.items():
+            tally = both[way]
+            if tally is not None:
+                interval = result.hits[name][way]
+                assert interval is not None
+                said.append(f"{_tally(name, tally)}  {_share(interval[0])} to {_share(interval[1])}")
+    if result.worst:
+        said += ["", "worst prompts"]
+    for one in result.worst:
+        where = f"  {one['path']}" if one["path"] else ""
+        said.append(f"  {one['prompt']}  (missed: {', '.join(one['missed'])}){where}")
+    return said
+
+
+def _tally(name: str, tally: Tally) -> str:
+    return _row(name, tally.n, *map(_share, (tally.hit, tally.ceiling, tally.floor, tally.obedience)))
+
+
+def _row(name: str, *cells: Any) -> str:
+    return f"{name:<20}" + "".join(f"{cell:>9}" for cell in cells)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _interval(result: AttributesResult, name: str) -> str:
+    interval = result.intervals[name]
+    return "" if interval is None else f" (95 %: {_share(interval[0])} to {_share(interval[1])})"
