@@ -22,10 +22,7 @@ LARGEST = 512  # pixels of a side; beyond, images are large and few, and Pillow 
 
 @functools.lru_cache(maxsize=8)
 def weights(source: int, target: int) -> csr_array:
-    """The resize of `source` pixels to `target` as a sparse matrix, int32 [target, source + 1], of fixed-point weights.
-
-    The last column is one half: with a last row of ones below the pixels, sums need only be cut off to be rounded.
-    """
+    """The resize of `source` pixels to `target` as a sparse matrix, int32 [target, source], of fixed-point weights."""
     from scipy.sparse import csr_array
 
     scale = source / target
@@ -42,11 +39,10 @@ def weights(source: int, target: int) -> csr_array:
         for value in row:  # in this order, as Pillow adds
             total += value
         values += [int(math.copysign(0.5, value) + value / total * (1 << BITS)) for value in row]
-        values.append(1 << (BITS - 1))
-        columns += [*range(first, last), source]
+        columns += range(first, last)
         starts.append(len(columns))
     parts = (np.array(part, dtype=np.int32) for part in (values, columns, starts))
-    return csr_array(tuple(parts), shape=(target, source + 1))
+    return csr_array(tuple(parts), shape=(target, source))
 
 
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -60,12 +56,10 @@ def resize(pixels: np.ndarray, size: int) -> np.ndarray:
         uint8 [size, size, C].
     """
     height, width, channels = pixels.shape
-    columns = np.ones(((width + 1) * channels, height), dtype=np.int32)
-    columns[: width * channels] = np.ascontiguousarray(pixels.reshape(height, width * channels).T)
-    narrow = _cut(weights(width, size) @ columns.reshape(width + 1, channels * height))
-    rows = np.ones((height + 1, size * channels), dtype=np.int32)
-    rows[:height] = narrow.reshape(size * channels, height).T
-    return _cut(weights(height, size) @ rows).astype(np.uint8).reshape(size, size, channels)
+    columns = np.ascontiguousarray(pixels.reshape(height, width * channels).T).astype(np.int32)
+    narrow = _rounded(weights(width, size) @ columns.reshape(width, channels * height))
+    rows = np.ascontiguousarray(narrow.reshape(size * channels, height).T)
+    return _rounded(weights(height, size) @ rows).astype(np.uint8).reshape(size, size, channels)
 
 
 @functools.lru_cache(maxsize=8)
@@ -86,8 +80,9 @@ def is_pillows(height: int, width: int, size: int) -> bool:
     return True
 
 
-def _cut(sums: np.ndarray) -> np.ndarray:
+def _rounded(sums: np.ndarray) -> np.ndarray:
     """Fixed-point sums to whole numbers from 0 to 255, in place."""
+    sums += 1 << (BITS - 1)
     sums >>= BITS
     return np.clip(sums, 0, 255, out=sums)
 

@@ -63,9 +63,9 @@ def read_metadata(source: str, names: list[str], images: list[str], read: Callab
     found, known, texts = Metadata(), frozenset(images), frozenset(n for n in names if n.lower().endswith(".txt"))
     captions: dict[str, list[str]] = {}
     for name in names:
-        path = PurePosixPath(name)
-        if path.name not in FILES:
+        if name.rpartition("/")[2] not in FILES:
             continue
+        path = PurePosixPath(name)
         called = f"{source}/{name}"
         rows = (_json_rows if path.suffix == ".jsonl" else _csv_rows)(called, _decoded(called, read(name)))
         found.files += 1
@@ -77,8 +77,8 @@ def read_metadata(source: str, names: list[str], images: list[str], read: Callab
             captions.setdefault(image, []).extend(_cleaned(called, line, said))
             if points is not None:
                 found.landmarks[image] = points
-    for image in images:
-        beside = str(PurePosixPath(image).with_suffix(".txt"))
+    for image in images if texts else []:
+        beside = posixpath.splitext(image)[0] + ".txt"
         if beside in texts:
             called = f"{source}/{beside}"
             lines = _decoded(called, read(beside)).splitlines()

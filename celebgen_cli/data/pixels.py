@@ -25,6 +25,7 @@ import numpy as np
 
 from celebgen_cli.data import crops
 from celebgen_cli.data.alignment import align
+from celebgen_cli.data.digests import Digests
 from celebgen_cli.data.quick import quick_pixels
 from celebgen_cli.data.sources import BadImage, Member, SourceReader, decode_rgb
 from celebgen_cli.data.workplace import Journal
@@ -60,6 +61,11 @@ class Task(NamedTuple):
     path: Path
     offset: int
     items: list[Item]
+
+
+    def end(self, size: int) -> int:
+        """The byte behind its last row, for images of `size` pixels."""
+        return self.offset + len(self.items) * size * size * 3
 
 
 class Result(NamedTuple):
@@ -98,6 +104,7 @@ def fill(
     workers: int | None,
     progress: Callable[[int, int], None] | None,
     journal: Journal | None = None,
+    digests: Digests | None = None,
 ) -> dict[int, str]:
     """Do all tasks, but those that the journal has and whose rows are in the file as they were written.
 
@@ -107,6 +114,7 @@ def fill(
         workers: processes; all cores if None, no extra process if 1.
         progress: called with (images done, images in all).
         journal: gets a line for each task when its rows are written.
+        digests: is told of each task, as a part, when its rows are in the file.
 
     Returns:
         The reason, by number, for each image that could not be used; its row is left black.
@@ -123,6 +131,8 @@ def fill(
         if journal is not None:
             listed = [[image, reason] for image, reason in result.bad.items()]
             journal.add({"task": number, "crc": result.crc, "bad": listed})
+        if digests is not None:
+            digests.ready(number)
         bad.update(result.bad)
         done += len(plan[number].items)
         if progress is not None:
@@ -135,6 +145,8 @@ def fill(
         task = todo.get(int(line["task"]))  # type: ignore[call-overload]
         if task is not None and line["crc"] == _crc(task, settings.size):
             bad.update({int(image): str(reason) for image, reason in line["bad"]})  # type: ignore[attr-defined]
+            if digests is not None:
+                digests.ready(int(line["task"]))  # type: ignore[call-overload]
             done += len(todo.pop(int(line["task"])).items)  # type: ignore[call-overload]
     if progress is not None and done:
         progress(done, total)

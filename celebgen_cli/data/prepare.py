@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from celebgen_cli.data import annotations as notes
 from celebgen_cli.data import crops
 from celebgen_cli.data.dataset import ARRAYS, FORMAT, FORMAT_VERSION, OPTIONAL_FILES
+from celebgen_cli.data.digests import Digests
 from celebgen_cli.data.pixels import Item, Settings, Task, allocate, compact, fill
 from celebgen_cli.data.planning import Alignment, Plan, hash_partition, mixed, plan
 from celebgen_cli.data.sources import RECODED_SUFFIXES
@@ -135,7 +136,7 @@ def prepare(
     if limit is not None and limit < len(chosen):
         hashes = mixed(np.array([item.number for item in chosen.items], dtype=np.int64))
         chosen = chosen.take(np.sort(np.argsort(hashes, kind="stable")[:limit]))
-    suffixes = {PurePosixPath(item.name).suffix.lower() for item in chosen.items}
+    suffixes = {os.path.splitext(item.name)[1].lower() for item in chosen.items}
     _check_avif(suffixes)
     for sentence in chosen.sentences:
         announce(sentence)
@@ -150,7 +151,12 @@ def prepare(
             if members:
                 (folder / split).mkdir(exist_ok=True)
                 tasks += allocate(folder / split / "images.npy", members, size)
-        bad = fill(tasks, settings, workers, progress, Journal(folder / JOURNAL))
+        digests = Digests([(task.path, task.end(size)) for task in tasks])
+        try:
+            bad = fill(tasks, settings, workers, progress, Journal(folder / JOURNAL), digests)
+            known = digests.finish()
+        finally:
+            digests.abandon()
 
         counts = {}
         for code, split in enumerate(notes.PARTITIONS):
@@ -162,6 +168,7 @@ def prepare(
                 continue
             if counts[split] < len(members_of):
                 compact(folder / split / "images.npy", good)
+                del known[folder / split / "images.npy"]
             _write_rows(folder / split, chosen.take(members_of[good]))
         if not any(counts.values()):
             example = next(iter(bad.values()))
@@ -181,7 +188,7 @@ def prepare(
                 **summary,
                 "counts": counts,
                 "left_out": {"rejected": len(rejected), "repeats": chosen.repeats},
-                "sha256": {name: _sync_and_hash(folder / name) for name in files},
+                "sha256": {name: known.get(folder / name) or _sync_and_hash(folder / name) for name in files},
                 "tools": _tool_versions(),
             },
         )

@@ -8,6 +8,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -36,10 +37,11 @@ class BadImage(Exception):
     """One image cannot be used; the message is the reason, for the list of rejected files."""
 
 
-def list_files(source: Path) -> list[str]:
+def list_files(source: Path, archive: zipfile.ZipFile | None = None) -> list[str]:
     """Names of all files in a folder (any depth) or in a zip, with forward slashes, sorted.
 
-    Hidden files and the shadow files that macOS adds to archives (`__MACOSX`, `._name`) are left out.
+    Hidden files and the shadow files that macOS adds to archives (`__MACOSX`, `._name`) are left out. `archive` is the
+    source itself where it is open already.
 
     Raises:
         UsageError: the source does not exist, or is neither a folder nor a zip archive.
@@ -49,8 +51,8 @@ def list_files(source: Path) -> list[str]:
     if source.is_dir():
         return sorted(_walk(source))
     if source.is_file():
-        with open_archive(source) as archive:
-            names = sorted({info.filename for info in archive.infolist() if not info.is_dir()})
+        with nullcontext(archive) if archive is not None else open_archive(source) as opened:
+            names = sorted({info.filename for info in opened.infolist() if not info.is_dir()})
         return [name for name in names if not _hidden(name)]
     raise UsageError(f"the source {source} does not exist; name a folder of images or a zip archive")
 
@@ -114,13 +116,16 @@ class Member(NamedTuple):
     deflated: bool
 
 
-def locate(source: Path, names: list[str]) -> list[Member | None]:
-    """The place of each of these files in a zip archive; None where only `zipfile` can read it, and in folders."""
+def locate(source: Path, names: list[str], archive: zipfile.ZipFile | None = None) -> list[Member | None]:
+    """The place of each of these files in a zip archive; None where only `zipfile` can read it, and in folders.
+
+    `archive` is the source itself where it is open already.
+    """
     if Path(source).is_dir():
         return [None] * len(names)
     plain = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
-    with open_archive(source) as archive:
-        infos = [archive.NameToInfo.get(name) for name in names]
+    with nullcontext(archive) if archive is not None else open_archive(source) as opened:
+        infos = [opened.NameToInfo.get(name) for name in names]
     return [
         Member(info.header_offset, info.compress_size, info.file_size, info.CRC, plain[info.compress_type])
         if info is not None and info.compress_type in plain and not info.flag_bits & 0x61  # encrypted, patched

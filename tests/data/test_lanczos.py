@@ -40,9 +40,7 @@ def test_other_shapes_are_tried_before_they_are_trusted(shape: tuple[int, int]) 
 def test_sums_never_overflow() -> None:
     for source in range(1, lanczos.LARGEST + 1, 7):
         for target in (32, 100, 128, 256):
-            table = lanczos.weights(source, target)
-            weights, halves = np.split(table.toarray().astype(np.int64), [source], axis=1)
-            assert (halves == 2 ** (lanczos.BITS - 1)).all()
+            weights = lanczos.weights(source, target).toarray().astype(np.int64)
             assert np.abs(weights).sum(1).max() * 255 + 2 ** (lanczos.BITS - 1) < 2**31
             assert np.abs(weights.sum(1) - 2**lanczos.BITS).max() <= 4 * max(1, source / target) + 6  # rounded singly
 

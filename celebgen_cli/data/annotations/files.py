@@ -6,7 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NoReturn
 
 from celebgen_cli.errors import CelebgenError
@@ -43,7 +43,7 @@ def image_number(name: str) -> int | None:
 
     Returns None where the stem is anything but ASCII digits, or more digits than an int64 holds.
     """
-    stem = PurePosixPath(name.replace("\\", "/")).name.partition(".")[0]
+    stem = name.replace("\\", "/").rpartition("/")[2].partition(".")[0]
     return int(stem) if stem.isascii() and stem.isdigit() and len(stem) <= 18 else None
 
 
