@@ -70,6 +70,19 @@ def sampling(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
+Repeats = Annotated[
+    int, typer.Option("--repeats", min=1, help="Sets that the model draws with other seeds: mean and deviation.")
+]
+FloorSet = Annotated[
+    str | None,
+    typer.Option("--floor", metavar="SET", help="Other real images for the floor. Default: parts of the reference."),
+]
+NoFloor = Annotated[bool, typer.Option("--no-floor", help="Leave out the floor: the metric between real images.")]
+Save = Annotated[
+    Path | None, typer.Option("--save", metavar="DIR", help="Keep what the model draws, as PNG, with its prompts.")
+]
+
+
 @contextlib.contextmanager
 def listening(quiet: bool) -> Iterator[Listener]:
     """A listener with one bar at a time on stderr."""

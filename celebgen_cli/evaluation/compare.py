@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation.extraction import missing
-from celebgen_cli.evaluation.features import FeatureExtractor, Inception, find_inception_weights, probe
+from celebgen_cli.evaluation.features import FeatureExtractor, Inception, probe
 from celebgen_cli.evaluation.fid import FidResult, check_network, measure, statistics_of
 from celebgen_cli.evaluation.floor import floor_of, with_floor
 from celebgen_cli.evaluation.options import Listener, Options, duration, estimate
-from celebgen_cli.evaluation.reconstruction import ReconstructionResult, measure_reconstruction
 from celebgen_cli.evaluation.sources import (
     ImageSource,
     ModelImages,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DATASET_VARIABLE", "REFERENCE_FILE", "Listener", "Options", "compare", "compare_sets", "duration",
     "load_extractor", "load_inception", "load_pipeline", "make_statistics", "open_real", "open_real_images",
-    "reconstruct", "shipped_reference",
+    "shipped_reference",
 ]  # fmt: skip
 
 REFERENCE_FILE = "celeba-valid-face178-128.safetensors"
@@ -167,38 +166,9 @@ def make_statistics(
         cache=options.cache,
     )
     if options.floor:
-        statistics = with_floor(statistics)
+        statistics = with_floor(statistics, "fid" if options.features == "inception" else "fd")
     save_statistics(output, statistics, keep_features=keep_features)
     return statistics
-
-
-def reconstruct(
-    model: str | None, real: str | None, options: Options, *, rfid: bool = True, listener: Listener | None = None
-) -> ReconstructionResult:
-    """PSNR of real images through a model, and rFID where `rfid` asks for it and Inception weights are on this machine.
-
-    Raises:
-        UsageError: `model` is no model folder, or `real` names no images of its size.
-    """
-    listener = listener or Listener()
-    images = open_real_images(real)
-    model = None if model is None else str(find(model, strict=False))
-    if model is not None and kind_of(model) != "model":
-        raise UsageError(f"{model} is not a model folder (it has no model.json)")
-    extractor = None
-    if rfid and find_inception_weights(options.inception_weights) is not None:
-        extractor = load_extractor(options, listener)
-    elif rfid:
-        listener.say("rFID is left out: no Inception weights are here (--inception-weights FILE)")
-    return measure_reconstruction(
-        load_pipeline(model, options.device),
-        images,
-        options.num,
-        extractor=extractor,
-        batch_size=options.batch_size or 32,
-        progress=listener.progress("reconstruction"),
-        warn=listener.say,
-    )
 
 
 def open_real(word: str | None) -> Statistics | ImageSource:

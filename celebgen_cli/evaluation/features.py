@@ -67,40 +67,40 @@ class FeatureExtractor(Protocol):
         """uint8 [N, H, W, 3] to float32 [N, D]."""
 
 
-class Inception:
-    """torch-fidelity's InceptionV3, layer 2048.
+class FidelityFeatures:
+    """A feature extractor of torch-fidelity that was built around weights which were read without running a pickle.
 
     Args:
-        state: its state dict; the classifier `fc`, which no metric here uses, may be absent.
+        network: takes uint8 [B, 3, H, W] and gives a tuple with one tensor [B, D]; moved to `device`.
+        name, layer, dimensions, weights_sha256: see `FeatureExtractor`.
         device: where to run.
-        batch_size: images at a time; None is 8 on a CPU, where larger ones are slower, and 64 elsewhere.
-
-    Raises:
-        CelebgenError: the tensors are not those of this network.
+        batch_size: images at a time.
     """
 
-    name = INCEPTION_NAME
-    layer = LAYER
-    dimensions = 2048
-
     def __init__(
-        self, state: Mapping[str, torch.Tensor], device: str | torch.device = "cpu", batch_size: int | None = None
+        self,
+        network: torch.nn.Module,
+        name: str,
+        layer: str,
+        dimensions: int,
+        weights_sha256: str,
+        device: str | torch.device,
+        batch_size: int,
     ) -> None:
         import torch
 
-        self.device = torch.device(device)
-        self.batch_size = batch_size or (8 if self.device.type == "cpu" else 64)
-        self.weights_sha256 = _state_sha256(state)
-        self._network = _network(state).to(self.device)
+        self.name, self.layer, self.dimensions, self.weights_sha256 = name, layer, dimensions, weights_sha256
+        self.device, self.batch_size = torch.device(device), batch_size
+        self._network = network.to(self.device)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of images of any size, 0 to 255; they are resized to 299x299 by the network itself.
+        """Features of images of any size, 0 to 255; they are resized by the network itself.
 
         Args:
             images: uint8 [N, H, W, 3], RGB.
 
         Returns:
-            float32 [N, 2048].
+            float32 [N, D].
         """
         import torch
 
@@ -113,6 +113,28 @@ class Inception:
                 (features,) = self._network(torch.from_numpy(batch).to(self.device))
                 out[start : start + len(batch)] = features.cpu().numpy()
         return out
+
+
+class Inception(FidelityFeatures):
+    """torch-fidelity's InceptionV3, layer 2048, whose inputs become 299x299.
+
+    Args:
+        state: its state dict; the classifier `fc`, which no metric here uses, may be absent.
+        device: where to run.
+        batch_size: images at a time; None is 8 on a CPU, where larger ones are slower, and 64 elsewhere.
+
+    Raises:
+        CelebgenError: the tensors are not those of this network.
+    """
+
+    def __init__(
+        self, state: Mapping[str, torch.Tensor], device: str | torch.device = "cpu", batch_size: int | None = None
+    ) -> None:
+        import torch
+
+        digest = state_sha256({name: part for name, part in state.items() if not name.startswith("fc.")})
+        batch_size = batch_size or (8 if torch.device(device).type == "cpu" else 64)
+        super().__init__(_network(state), INCEPTION_NAME, LAYER, 2048, digest, device, batch_size)
 
 
 def load_inception(
@@ -131,7 +153,7 @@ def load_inception(
     """
     path = find_inception_weights(weights) or _download(announce)
     try:
-        return Inception(_read_state(path), device)
+        return Inception(read_state(path), device)
     except CelebgenError as error:
         raise CelebgenError(f"{path} cannot be used as Inception weights: {error}") from error
 
@@ -190,8 +212,12 @@ def _network(state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     return network.float().to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a .pth or .safetensors file; nothing in it is ever run."""
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a .pth or .safetensors file; nothing in it is ever run.
+
+    Raises:
+        CelebgenError: it is damaged, or holds anything but a dictionary of tensors.
+    """
     import pickle
 
     import torch
@@ -210,11 +236,11 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def _state_sha256(state: Mapping[str, torch.Tensor]) -> str:
-    """Over the tensors that decide the features, so that a file without the classifier counts as the same network."""
+def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """Over the tensors that decide the features, whatever file they came in."""
     digest = hashlib.sha256()
     for name in sorted(state):
-        if not name.startswith("fc.") and not name.endswith("num_batches_tracked"):
+        if not name.endswith("num_batches_tracked"):
             digest.update(name.encode("utf-8"))
             digest.update(state[name].detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()

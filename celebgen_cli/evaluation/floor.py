@@ -25,6 +25,13 @@ EXTRAPOLATED = ("fid", "fd")
 """Figures whose floor goes as 1 / N; KID is unbiased, and precision and recall follow no such law."""
 
 
+STORED = {
+    "fid": ("fid", "kid", "kid_deviation", "kid_subsets", "kid_subset_size"), "fid only": ("fid",),
+    "kid": ("kid", "kid_deviation", "kid_subsets", "kid_subset_size"), "fd": ("fd",),
+}  # fmt: skip
+"""What a metric takes of a floor that a statistics file carries; the first has to be there."""
+
+
 def floor_of(
     real: Statistics, num: int, metric: str, other: Statistics | None = None, *, cache: bool = True
 ) -> dict[str, Any] | None:
@@ -56,12 +63,10 @@ def floor_of(
         found = _parted(real, num, metric, cache)
     else:
         stored = real.info.get("floor")
-        if not isinstance(stored, Mapping) or not set(stored) & {"fid", "kid", "precision", "fd"}:
+        names = STORED.get(metric, ())
+        if not isinstance(stored, Mapping) or any(stored.get(name) is None for name in (*names[:1], "n", "n_real")):
             return None
-        wanted = "fid" if metric == "fid only" else metric
-        if stored.get("precision" if wanted == "prc" else wanted) is None:
-            return None
-        found = dict(stored)
+        found = {name: stored[name] for name in (*names, "n", "n_real", "sets") if name in stored}
     return _extrapolated(found, num, real)
 
 
@@ -93,9 +98,11 @@ def _extrapolated(found: dict[str, Any], num: int, real: Statistics) -> dict[str
     return {**found, "extrapolated": {"n": num, "n_real": real.n, **figures}} if figures else found
 
 
-def with_floor(statistics: Statistics) -> Statistics:
+def with_floor(statistics: Statistics, metric: str) -> Statistics:
     """Statistics whose JSON says the floor between two halves, for those who will have no features to measure it."""
-    floor = _parted(statistics, statistics.n, "fid", cache=True) if statistics.n >= 4 else None
+    if statistics.n < 4:
+        return statistics
+    floor = _parted(statistics, statistics.n, metric, cache=True)
     return replace(statistics, info={**statistics.info, "floor": floor})
 
 

@@ -33,9 +33,12 @@ def test_fid_in_words(tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPa
     lines = out.stdout.splitlines()
     assert lines[0].startswith("FID ") and float(lines[0].split()[1]) > 0
     assert lines[1].startswith("KID ") and "100 subsets of 30" in lines[1]
-    assert "fake, N 30, size 32, crop face178, sampler ddim, steps 9, guidance 2.0, seed 5" in lines[2]
-    assert "data:valid, N 60, size 32, crop face178, filter lanczos" in lines[3]
-    assert "torch-fidelity" in lines[4] and len(lines) == 5
+    assert lines[2].startswith("floor      FID ") and "KID" in lines[2]
+    assert lines[3].endswith("between two parts of data:valid that share no image, N 30 and 30")
+    assert "by the law of 1/N about FID" in lines[4] and lines[4].endswith("at N 30 and 60")
+    assert "fake, N 30, size 32, crop face178, sampler ddim, steps 9, guidance 2.0, seed 5" in lines[5]
+    assert "data:valid, N 60, size 32, crop face178, filter lanczos" in lines[6]
+    assert "torch-fidelity" in lines[7] and len(lines) == 8
     assert "warning: N differs (30 and 60)" in out.stderr and "will take" in out.stderr
     assert len(list((tmp_path / "kept").glob("*.png"))) == 30
 

@@ -1,0 +1,266 @@
+"""`celebgen evaluate fid`, `kid`, `prc` and `fd`: distances between two sets of images, figures on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from celebgen_cli.cli.common import Device, Quiet
+from celebgen_cli.cli.evaluate_common import (
+    Batch,
+    Cache,
+    Calibrate,
+    FloorSet,
+    Generated,
+    GeneratedNumber,
+    Guidance,
+    GuidanceInterval,
+    Json,
+    Negative,
+    NoFloor,
+    Pag,
+    Real,
+    Repeats,
+    Sampler,
+    Save,
+    Seed,
+    Steps,
+    Weights,
+    listening,
+    print_json,
+    remark,
+    sampling,
+    side,
+    tools,
+)
+
+if TYPE_CHECKING:
+    from celebgen_cli.evaluation.fid import FidResult
+
+NAMES = {"fid": "FID", "fd": "FD", "kid": "KID"}
+PRC = ("precision", "recall", "f_score", "density", "coverage")
+SETTINGS = ("steps", "sampler", "guidance", "guidance_interval", "pag", "calibrate", "negative")
+
+
+def fid(
+    generated: Generated = None,
+    real: Real = None,
+    num: GeneratedNumber = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
+    guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
+    pag: Pag = None,
+    calibrate: Calibrate = None,
+    negative: Negative = None,
+    seed: Seed = 0,
+    repeats: Repeats = 1,
+    kid: Annotated[bool, typer.Option("--kid/--no-kid", help="Also the Kernel Inception Distance.")] = True,
+    floor: FloorSet = None,
+    no_floor: NoFloor = False,
+    save: Save = None,
+    inception_weights: Weights = None,
+    batch_size: Batch = None,
+    device: Device = None,
+    cache: Cache = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Frechet and Kernel Inception Distance, equal to torch-fidelity's.
+
+    A model draws one face for a caption of each real image's attributes. KID needs the features of both sides, which
+    a statistics file has only where it was made with --features. The floor is the same metric between real images.
+    """
+    _run("fid", locals())
+
+
+def kid(
+    generated: Generated = None,
+    real: Real = None,
+    num: GeneratedNumber = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
+    guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
+    pag: Pag = None,
+    calibrate: Calibrate = None,
+    negative: Negative = None,
+    seed: Seed = 0,
+    repeats: Repeats = 1,
+    floor: FloorSet = None,
+    no_floor: NoFloor = False,
+    save: Save = None,
+    inception_weights: Weights = None,
+    batch_size: Batch = None,
+    device: Device = None,
+    cache: Cache = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Kernel Inception Distance alone, equal to torch-fidelity's: unbiased, so fewer images do.
+
+    Its deviation is over the subsets of the images; that over sampling seeds comes with --repeats.
+    """
+    _run("kid", locals())
+
+
+def prc(
+    generated: Generated = None,
+    real: Real = None,
+    num: GeneratedNumber = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
+    guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
+    pag: Pag = None,
+    calibrate: Calibrate = None,
+    negative: Negative = None,
+    seed: Seed = 0,
+    repeats: Repeats = 1,
+    floor: FloorSet = None,
+    no_floor: NoFloor = False,
+    save: Save = None,
+    vgg_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--vgg-weights",
+            metavar="FILE",
+            help="torchvision's VGG16 with its classifier: its fc2 features in place of Inception's.",
+        ),
+    ] = None,
+    inception_weights: Weights = None,
+    batch_size: Batch = None,
+    device: Device = None,
+    cache: Cache = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Precision and recall (k = 3), equal to torch-fidelity's, and density and coverage (k = 5).
+
+    Over Inception's features unless VGG16's weights are named, as in the paper on precision and recall; the two do
+    not compare. Nor do figures at another N.
+    """
+    given = locals()
+    _run("prc", given, "inception" if vgg_weights is None else f"vgg16:{vgg_weights}")
+
+
+def fd(
+    features: Annotated[
+        str,
+        typer.Option(
+            "--features",
+            metavar="NETWORK",
+            help="clip:NAME/TAG of open_clip, clip:local-dir:PATH, clip:RUN of train-clip, clip:FILE of OpenAI's, "
+            "dinov2:FILE, or dinov2:s, b, l or g (fetched once); vgg16:FILE.",
+        ),
+    ],
+    generated: Generated = None,
+    real: Real = None,
+    num: GeneratedNumber = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
+    guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
+    pag: Pag = None,
+    calibrate: Calibrate = None,
+    negative: Negative = None,
+    seed: Seed = 0,
+    repeats: Repeats = 1,
+    floor: FloorSet = None,
+    no_floor: NoFloor = False,
+    save: Save = None,
+    inception_weights: Weights = None,
+    batch_size: Batch = None,
+    device: Device = None,
+    cache: Cache = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Frechet distance over the features of another network than Inception: DINOv2, CLIP or VGG16.
+
+    Inception learned the classes of ImageNet, which has no class of faces; these networks saw them. The real side is
+    images, or statistics that `evaluate stats --network` made with the same network.
+    """
+    _run("fd", locals(), features)
+
+
+def _run(metric: str, given: Mapping[str, Any], features: str = "inception") -> None:
+    """Measure, and print what came out."""
+    from celebgen_cli.evaluation.compare import Options, compare
+
+    quiet = given["quiet"]
+    options = Options(
+        num=given["num"],
+        sampling=sampling(**{name: given[name] for name in SETTINGS}),
+        seed=given["seed"],
+        batch_size=given["batch_size"],
+        device=given["device"],
+        inception_weights=given["inception_weights"],
+        kid=given.get("kid", True),
+        cache=given["cache"],
+        save=given["save"],
+        repeats=given["repeats"],
+        floor=not given["no_floor"],
+        floor_set=given["floor"],
+        features=features,
+    )
+    with listening(quiet) as listener:
+        result = compare(given["generated"], given["real"], options, listener, metric=metric)
+    for warning in result.warnings:
+        remark(f"warning: {warning}", quiet)
+    if options.floor and result.floor is None:
+        remark("the floor is left out: the real side is statistics without features (name --floor SET)", quiet)
+    if given["as_json"]:
+        print_json(result.to_dict())
+        return
+    for line in lines(result):
+        typer.echo(line)
+    if metric == "fid" and options.kid and result.kid is None:
+        remark("KID is left out: a side is statistics without features", quiet)
+
+
+def lines(result: FidResult) -> list[str]:
+    """The result for people."""
+    out = []
+    for name in ("fid", "fd"):
+        if result.figures.get(name) is not None:
+            out.append(f"{NAMES[name]:<11}{result.figures[name]:.4f}{_spread(result, name, 4)}")
+    if result.kid is not None:
+        out.append(
+            f"KID        {result.kid:.6f} +/- {result.kid_deviation:.6f}  "
+            f"({result.kid_subsets} subsets of {result.kid_subset_size}){_spread(result, 'kid', 6)}"
+        )
+    for name in PRC:
+        if name in result.figures:
+            out.append(f"{name.replace('_', ' '):<11}{result.figures[name]:.4f}{_spread(result, name, 4)}")
+    if result.floor is not None:
+        out += _floor(result.floor)
+    if result.metric in ("prc", "fd"):
+        out.append(f"features   {result.real.get('network')}, layer {result.real.get('layer')}")
+    out += [f"generated  {side(result.generated)}", f"real       {side(result.real)}", f"tools      {tools()}"]
+    return out
+
+
+def _spread(result: FidResult, name: str, digits: int) -> str:
+    """The deviation over sampling seeds, where there are several."""
+    if result.spread is None or name not in result.spread:
+        return ""
+    seeds = ", ".join(map(str, result.spread["seeds"]))
+    return f" +/- {result.spread[name]['deviation']:.{digits}f} over {len(result.spread['seeds'])} sets (seeds {seeds})"
+
+
+def _floor(floor: Mapping[str, Any]) -> list[str]:
+    figures = [f"{NAMES[name]} {floor[name]:.4f}" for name in ("fid", "fd") if floor.get(name) is not None]
+    if floor.get("kid") is not None:
+        figures.append(f"KID {floor['kid']:.6f} +/- {floor['kid_deviation']:.6f}")
+    figures += [f"{name.replace('_', ' ')} {floor[name]:.4f}" for name in PRC if name in floor]
+    out = [f"floor      {', '.join(figures)}"]
+    out.append(f"           between {floor['sets']}, N {floor['n']} and {floor['n_real']}")
+    further = floor.get("extrapolated")
+    if further:
+        told = ", ".join(f"{NAMES[name]} {further[name]:.2f}" for name in ("fid", "fd") if name in further)
+        out.append(f"           by the law of 1/N about {told} at N {further['n']} and {further['n_real']}")
+    return out
