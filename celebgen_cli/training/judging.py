@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES
+from celebgen_cli.data.captions import Wording
 from celebgen_cli.errors import UsageError
 from celebgen_cli.files import atomic_write_json
 from celebgen_cli.models.devices import choose_device
@@ -67,7 +68,7 @@ def train_judge(
         raise UsageError(f"there is no preset '{preset}'; choose one of {', '.join(JUDGES)}")
     (data, held), where = recipes._datasets(dataset, valid), choose_device(device)
     config = recipes._train_config(SETTINGS, preset, output, resume, overrides)
-    train, held_out = training_and_held_out(data, held)
+    train, held_out = training_and_held_out(data, held, Wording())
     for place, examples in ((dataset, train), (valid or dataset, held_out)):
         if not (examples.split.attributes[examples.rows] != 0).any():
             raise UsageError(f"{place} does not know the attributes of its pictures, and a judge learns nothing else")

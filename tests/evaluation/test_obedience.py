@@ -1,0 +1,85 @@
+"""The arithmetic between floor and ceiling, against brute force and scipy."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from celebgen_cli.evaluation.obedience import score, share_of_way, wilson
+
+
+def drawn(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    named = rng.choice(np.array([-1, 0, 1], np.int8), size=(n, 40), p=[0.05, 0.9, 0.05])
+    return named, rng.random((n, 40)) < 0.5
+
+
+def test_a_perfect_model_gets_all_the_way_and_an_indifferent_one_nowhere() -> None:
+    named, answers = drawn(400)
+    groups, ones = np.zeros(400, int), np.ones((400, 40))
+    obeyed = np.where(named != 0, named > 0, answers)
+    perfect = score(named, obeyed, ones, groups).tally()
+    assert perfect is not None and perfect.hit == perfect.ceiling == perfect.obedience == perfect.of_ceiling == 1
+    assert perfect.n == int((named != 0).any(axis=1).sum()) and perfect.named == int((named != 0).sum())
+    indifferent = score(named, answers, ones, groups).tally()
+    assert indifferent is not None and indifferent.obedience == pytest.approx(0, abs=0.06)
+
+
+def test_the_floor_is_the_mean_over_all_shuffles() -> None:
+    named, answers = drawn(4, 3)
+    named[:, :3] = [[1, -1, 0], [1, 1, -1], [0, 0, 1], [-1, 1, 1]]
+    marks = score(named, answers, np.ones((4, 40)), np.zeros(4, int))
+    hits = np.zeros((4, 40))
+    others = [order for order in itertools.permutations(range(4)) if all(i != j for i, j in enumerate(order))]
+    for order in others:
+        hits += answers[list(order)] == (named > 0)
+    np.testing.assert_allclose(marks.floor[named != 0], (hits / len(others))[named != 0])
+
+
+def test_faces_are_shuffled_within_their_group() -> None:
+    named = np.ones((4, 40), np.int8)
+    answers = np.repeat(np.array([[True], [True], [False], [False]]), 40, axis=1)
+    marks = score(named, answers, np.ones((4, 40)), np.array([0, 0, 1, 1]))
+    assert marks.floor[:, 0].tolist() == [1, 1, 0, 0]
+    assert score(named[:1], answers[:1], np.ones((1, 40)), np.zeros(1, int)).floor[0, 0] == 0.5
+
+
+def test_tally_of_a_part() -> None:
+    named, answers = drawn()
+    marks = score(named, answers, np.full((60, 40), 0.9), np.zeros(60, int))
+    present, absent, both = marks.tally(named > 0), marks.tally(named < 0), marks.tally()
+    assert present is not None and absent is not None and both is not None
+    assert present.named + absent.named == both.named
+    assert present.hit * present.named + absent.hit * absent.named == pytest.approx(both.hit * both.named)
+    assert marks.tally(np.zeros((60, 1), bool)) is None
+    column = np.zeros((60, 1), bool)
+    column[7] = True
+    one = marks.tally(column)
+    assert one is None or one.n == 1
+
+
+def test_no_way_between_floor_and_ceiling() -> None:
+    assert share_of_way(0.5, 0.5, 0.5) is None and share_of_way(0.6, 0.7, 0.5) is None
+    assert share_of_way(0.6, 0.5, 0.9) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 5), (5, 5), (7, 20), (499, 500)])
+def test_wilson_is_scipys(hits: int, count: int) -> None:
+    expected = binomtest(hits, count).proportion_ci(method="wilson")
+    assert wilson(hits, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_intervals_hold_the_figure_and_widen_with_units() -> None:
+    named, answers = drawn(300)
+    marks = score(named, answers, np.full((300, 40), 0.9), np.zeros(300, int))
+    total = marks.tally()
+    assert total is not None
+    single, tenfold = marks.intervals(range(300), 0), marks.intervals([i // 30 for i in range(300)], 0)
+    assert single == marks.intervals(range(300), 0) != marks.intervals(range(300), 1)
+    low, high = single["hit"] or (0, 0)
+    assert low < total.hit < high
+    expected = 2 * 1.96 * np.sqrt(total.hit * (1 - total.hit) / total.named)
+    assert high - low == pytest.approx(expected, rel=0.2)
+    assert tenfold["hit"] is not None and single["obedience"] is not None
+    assert single["ceiling"] == (pytest.approx(0.9), pytest.approx(0.9))
