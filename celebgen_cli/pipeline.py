@@ -27,7 +27,7 @@ from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, to_float, to_uint8
 from celebgen_cli.models.devices import autocast, choose_device, resolve_precision
-from celebgen_cli.models.layers import TextFeatures
+from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.registry import BOX, find
 from celebgen_cli.models.text_encoder import CompactText, TextEncoder
 from celebgen_cli.models.unet import UNet
@@ -231,7 +231,6 @@ class Model:
             stds.append(p.log_std.float().exp().cpu().numpy())
         return Prior(tuple(prompts), np.concatenate(means), np.concatenate(stds), self)
 
-    @torch.inference_mode()
     def encode(self, images: np.ndarray, batch_size: int = 32) -> Tensor:
         """Latents z [N, C, h, h] of pictures uint8 [N, S, S, 3]: the mean of q(z|x) without text, on the device.
 
@@ -240,17 +239,28 @@ class Model:
         Raises:
             UsageError: the pictures are not of the model's size.
         """
+        return self.posterior(images, batch_size).mean
+
+    @torch.inference_mode()
+    def posterior(self, images: np.ndarray, batch_size: int = 32) -> Gaussian:
+        """q(z|x) without text of pictures uint8 [N, S, S, 3]: float32 [N, C, h, h] twice, on the device.
+
+        Raises:
+            UsageError: the pictures are not of the model's size.
+        """
         if images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3):
             raise UsageError(f"{self.name} takes pictures [N, {self.size}, {self.size}, 3], not {list(images.shape)}")
         _check_batch_size(batch_size)
         size, nothing = self.cvae.config.latent_size, self._features([""])
-        parts = [torch.empty((0, self.cvae.config.latent_channels, size, size), device=self.device)]
+        empty = torch.empty((0, self.cvae.config.latent_channels, size, size), device=self.device)
+        parts = [Gaussian(empty, empty)]
         for start in range(0, len(images), batch_size):
             pixels = np.array(images[start : start + batch_size], order="C")  # a copy: memory-mapped ones are read-only
             batch = to_float(torch.from_numpy(pixels).to(self.device))
             with self.autocast():
-                parts.append(self.cvae.encode(batch, _repeat(nothing, len(batch))).mean)
-        return torch.cat(parts)
+                q = self.cvae.encode(batch, _repeat(nothing, len(batch)))
+            parts.append(Gaussian(q.mean.float(), q.logvar.float()))
+        return Gaussian(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
     @torch.inference_mode()
     def decode(self, z: Tensor, prompts: Sequence[str] | None = None, batch_size: int = 32) -> np.ndarray:

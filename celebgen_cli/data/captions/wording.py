@@ -99,8 +99,12 @@ class CaptionSource:
 
     def draw_for(self, count: int, seed: int) -> list[str]:
         """`count` texts, the i-th for row i modulo N and worded with the random state (seed, i)."""
+        return self.captions_for(count, seed).texts
+
+    def captions_for(self, count: int, seed: int) -> Captions:
+        """The captions whose texts are `draw_for`'s."""
         rows = np.arange(count) % len(self.attributes)
-        return self._each(rows, (np.random.default_rng((seed, i)) for i in range(count))).texts
+        return self._each(rows, (np.random.default_rng((seed, i)) for i in range(count)))
 
     def _each(self, rows: np.ndarray, generators: Iterable[np.random.Generator]) -> Captions:
         texts, named = [], np.zeros((len(rows), 40), dtype=np.int8)

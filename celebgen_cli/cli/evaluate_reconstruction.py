@@ -1,0 +1,129 @@
+"""`celebgen evaluate reconstruction`: both halves of the CVAE, apart from what denoises between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from celebgen_cli.cli.common import Device, Quiet
+from celebgen_cli.cli.evaluate_common import (
+    Batch,
+    Cache,
+    Json,
+    Number,
+    Seed,
+    Weights,
+    listening,
+    print_json,
+    remark,
+    tools,
+    versions,
+)
+
+if TYPE_CHECKING:
+    from celebgen_cli.evaluation.prior import PriorResult
+
+LpipsWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--perceptual-weights",
+        metavar="DIR",
+        help="AlexNet's weights for LPIPS, as train-vae takes them. Default: $CELEBGEN_PERCEPTUAL_WEIGHTS, else "
+        "torchvision's where they were fetched before.",
+    ),
+]
+
+
+def reconstruction(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Model. Default: the model in the box.", show_default=False),
+    ] = None,
+    real: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[REAL]",
+            help="Folder or zip of images, or DATASET[:SPLIT]. Default: the valid split of $CELEBGEN_DATASET.",
+            show_default=False,
+        ),
+    ] = None,
+    num: Number = None,
+    rfid: Annotated[
+        bool,
+        typer.Option("--rfid/--no-rfid", help="Also FIDs, where Inception weights are here."),
+    ] = True,
+    prior: Annotated[
+        bool, typer.Option("--prior/--no-prior", help="Also the prior p(z|c), where captions can be made.")
+    ] = True,
+    worst: Annotated[
+        Path | None,
+        typer.Option("--worst", metavar="DIR", help="Write the eight worst cases here, original | reconstruction."),
+    ] = None,
+    seed: Seed = 0,
+    perceptual_weights: LpipsWeights = None,
+    inception_weights: Weights = None,
+    batch_size: Batch = None,
+    device: Device = None,
+    cache: Cache = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """What the CVAE loses of real images, and what its prior knows of them from their captions.
+
+    PSNR, SSIM, LPIPS and rFID of images that went through encoder and decoder without text. Of the prior: likelihood of
+    the latents, the share of their variance that text explains, and FID of its decoded draws, which is what the CVAE
+    alone would draw. Plus or minus is a 95 % interval over images.
+    """
+    from celebgen_cli.evaluation.options import Options
+    from celebgen_cli.evaluation.pictures import TERMS
+    from celebgen_cli.evaluation.reconstruction import evaluate_reconstruction
+
+    options = Options(
+        num=num, seed=seed, batch_size=batch_size, device=device, inception_weights=inception_weights, cache=cache
+    )
+    with listening(quiet) as listener:
+        result = evaluate_reconstruction(
+            model, real, options, rfid=rfid, prior=prior, worst=worst, lpips_weights=perceptual_weights,
+            listener=listener,
+        )  # fmt: skip
+    if worst is not None:
+        remark(f"{worst} {TERMS}", quiet)
+    if as_json:
+        print_json({"metric": "reconstruction", **result.to_dict(), "versions": versions()})
+        return
+    typer.echo(f"PSNR       {result.psnr:.3f} dB +/- {result.psnr_interval:.3f} (95 %), mean over images")
+    typer.echo(f"           {result.psnr_pooled:.3f} dB over all pixels")
+    typer.echo(f"SSIM       {result.ssim:.5f} +/- {result.ssim_interval:.5f}")
+    if result.lpips is not None:
+        typer.echo(f"LPIPS      {result.lpips:.5f} +/- {result.lpips_interval:.5f} (AlexNet)")
+    if result.rfid is not None:
+        typer.echo(f"rFID       {with_interval(result.rfid, result.rfid_interval)}")
+    if result.prior is not None:
+        _print_prior(result.prior)
+    typer.echo(f"model      {result.model}")
+    typer.echo(f"images     {result.source}, N {result.n}, size {result.size}, crop {result.crop or 'unknown'}")
+    for path in result.pictures:
+        typer.echo(f"worst      {path}")
+    typer.echo(f"tools      {tools()}")
+
+
+def with_interval(value: float, half: float | None) -> str:
+    """A distance and half of its interval, where there is one."""
+    return f"{value:.4f}" + (f" +/- {half:.4f}" if half is not None else "")
+
+
+def _print_prior(prior: PriorResult) -> None:
+    low, high = prior.whitened_variance
+    typer.echo(f"prior NLL  {prior.nll:.4f} +/- {prior.nll_interval:.4f} nats a dimension, caption of each image")
+    typer.echo(f"           {prior.nll_without_text:.4f} +/- {prior.nll_without_text_interval:.4f} without text")
+    typer.echo(f"           {prior.text_gain:.4f} +/- {prior.text_gain_interval:.4f} gained by text")
+    typer.echo(f"prior KL   {prior.kl:.4f} nats a dimension, posterior to prior")
+    typer.echo(
+        f"explained  {prior.variance_explained:.2%} +/- {prior.variance_explained_interval:.2%} of the latents' "
+        f"variance by text, {prior.variance_explained_without_text:.2%} without"
+    )
+    typer.echo(f"whitened   variance {low:.3f} to {high:.3f} over channels")
+    if prior.fid is not None:
+        typer.echo(f"prior FID  {with_interval(prior.fid, prior.fid_interval)} of its decoded draws, seed {prior.seed}")

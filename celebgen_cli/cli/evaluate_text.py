@@ -1,0 +1,108 @@
+"""`celebgen evaluate text`: faces and their prompts in the eyes of a CLIP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from celebgen_cli.cli.common import Device, Quiet
+from celebgen_cli.cli.evaluate_common import (
+    Batch,
+    Cache,
+    Calibrate,
+    Generated,
+    Guidance,
+    GuidanceInterval,
+    Json,
+    Negative,
+    Pag,
+    Real,
+    Sampler,
+    Save,
+    Seed,
+    Steps,
+    listening,
+    print_json,
+    sampling,
+    side,
+    tools,
+    versions,
+)
+
+
+def text(
+    generated: Generated = None,
+    real: Real = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            "--clip",
+            metavar="NAME/TAG|local-dir:PATH|RUN",
+            help="Which CLIP: open_clip's by name (fetched once) or folder, or a run of train-clip. Default: "
+            "$CELEBGEN_CLIP, else one that was fetched before, best one that does not condition the model.",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int, typer.Option("--candidates", "-k", help="Prompts that each face's own one must be found among.")
+    ] = 100,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", metavar="FILE", help="One prompt a line for a folder's pictures, by name."),
+    ] = None,
+    num: Annotated[
+        int | None, typer.Option("--num", "-n", min=2, help="Faces. Default: 500 of a model, else all there are.")
+    ] = None,
+    steps: Steps = None,
+    sampler: Sampler = None,
+    guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
+    pag: Pag = None,
+    calibrate: Calibrate = None,
+    negative: Negative = None,
+    seed: Seed = 0,
+    save: Save = None,
+    batch_size: Batch = None,
+    device: Device = None,
+    cache: Cache = True,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """CLIP score and R-precision: whether faces show what their prompts say.
+
+    Beside each figure stand what the photographs reach that the prompts were made from, and what chance does. Prompts
+    of a folder come from the pictures that celebgen made, from prompts.txt in it, or from --prompts.
+    """
+    from celebgen_cli.evaluation.options import Options
+    from celebgen_cli.evaluation.text import evaluate_text
+
+    settings = sampling(
+        steps=steps, sampler=sampler, guidance=guidance, guidance_interval=guidance_interval, pag=pag,
+        calibrate=calibrate, negative=negative,
+    )  # fmt: skip
+    options = Options(num, settings, seed, batch_size, device, cache=cache, save=save)
+    with listening(quiet) as listener:
+        result = evaluate_text(
+            generated, real, options, clip=clip, candidates=candidates, prompts=prompts, listener=listener
+        )
+    if as_json:
+        print_json({"metric": "text", **result.to_dict(), "versions": versions()})
+        return
+    photographs = "" if result.score_real is None else f"photographs {result.score_real:.3f}, "
+    typer.echo(
+        f"CLIP score   {result.score:.3f} +/- {result.score_interval:.3f} (95 %); {photographs}"
+        f"shuffled prompts {result.score_shuffled:.3f}"
+    )
+    low, high = result.r_precision_interval
+    photographs = "" if result.r_precision_real is None else f"photographs {result.r_precision_real:.2%}, "
+    typer.echo(
+        f"R-precision  {result.r_precision:.2%} ({low:.2%} to {high:.2%}); {photographs}chance {result.chance:.2%}"
+    )
+    others = "that contradict it" if result.distractors == "contradicting" else "with other words"
+    typer.echo(f"             its own prompt first among {result.candidates}, the others {others}")
+    flatters = ", conditions the model" if result.conditions_model else ""
+    typer.echo(f"CLIP         {result.clip}, sha256 {result.clip_sha256[:12]}{flatters}")
+    typer.echo(f"generated    {side(result.generated)}, {result.prompts} prompts")
+    typer.echo(f"real         {result.real or 'none'}")
+    typer.echo(f"tools        {tools()}")
