@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +61,12 @@ def sample(
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Draw the face of this picture again; options given beside it are the difference."),
+    ] = None,
+    vary: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="Draw neighbours of the face of this picture; -n 8 by default.")
+    ] = None,
+    amount: Annotated[
+        float | None, typer.Option(help="With --vary: from 0, the face itself, to 1, other faces; default: 0.3.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the model's.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim, ddpm, dpmpp_2m or angle_2s; default: the model's.")] = None,
@@ -140,8 +146,27 @@ def sample(
 
       celebgen sample --from outputs/0000_0_old-man.png --guidance 3
 
+      celebgen sample --vary outputs/0000_0_old-man.png -n 8 --grid neighbours.png
+
       cat prompts.txt | celebgen sample -o faces --json
     """
+    if vary is not None:
+        from celebgen_cli.cli.vary import vary as neighbours
+
+        _refuse_beside_vary({
+            "a prompt": prompts, "--prompts": prompts_file, "--prompts-format": prompts_format, "--from": source,
+            "--seeds": seeds, "--format": form, "--steps": steps, "--sampler": sampler, "--guidance": guidance,
+            "--guidance-interval": guidance_interval, "--rescale": rescale, "--pag": pag, "--eta": eta,
+            "--spacing": spacing, "--start": start, "--calibrate": calibrate, "--negative": negative, "--gif": gif,
+            "--html": html, "--show": show or None, "--precision": precision, "-o -": True if output == "-" else None,
+        })  # fmt: skip
+        neighbours(
+            vary, num=num or 8, amount=0.3 if amount is None else amount, seed=seed or 0, output=output, grid=grid,
+            force=force, model=model, device=device, batch_size=batch_size, json=json, quiet=quiet,
+        )  # fmt: skip
+        return
+    if amount is not None:
+        raise UsageError("--amount is how far --vary goes; give --vary IMAGE too")
     from celebgen_cli.sampling.jobs import again, jobs_of
     from celebgen_cli.sampling.outputs import Place
     from celebgen_cli.sampling.prompts import Entry
@@ -163,7 +188,7 @@ def sample(
         seed = next(iter(made.entry.seeds))
     own_seeds = read_seeds({"seed": 0 if seed is None and seeds is None else seed, "seeds": seeds, "num": num})
     assert own_seeds is not None
-    sheets = _sheets(grid, gif, html, len(own_seeds) if len(own_seeds) > 1 else None, force)
+    sheets = _sheets(grid, gif, html, len(own_seeds), force)
 
     entries, repeatable = _entries(prompts, prompts_file, prompts_format, made is not None)
     if made is not None and entries is None:
@@ -201,13 +226,23 @@ def _entries(
     return (lambda: from_stream(sys.stdin.buffer, how, "stdin")), False
 
 
-def _sheets(grid: str | None, gif: str | None, html: str | None, columns: int | None, force: bool) -> "list[Sheet]":
+def _refuse_beside_vary(options: Mapping[str, Any]) -> None:
+    """Prompt and settings are the picture's own.
+
+    Raises:
+        UsageError: some of these options were given.
+    """
+    if given := [name for name, value in options.items() if value not in (None, [])]:
+        raise UsageError(f"--vary takes prompt and settings from the picture; leave out {', '.join(given)}")
+
+
+def _sheets(grid: str | None, gif: str | None, html: str | None, seeds: int, force: bool) -> "list[Sheet]":
     if grid is None and gif is None and html is None:
         return []
-    from celebgen_cli.sampling.sheets import Animation, Grid, Page
+    from celebgen_cli.sampling.sheets import Animation, Grid, Page, columns_for
 
     asked = ((Grid, grid), (Animation, gif), (Page, html))
-    return [kind(path, columns, force) for kind, path in asked if path is not None]
+    return [kind(path, columns_for(seeds), force) for kind, path in asked if path is not None]
 
 
 def _draw(

@@ -21,6 +21,18 @@ _MARK = "celebgen-jobs:"
 _FRAME, _LAST = 120, 1800  # milliseconds of a frame of the animation, and of its last one
 
 
+def columns_for(seeds: int) -> int | None:
+    """How many faces stand side by side where each prompt has this many seeds.
+
+    All of them up to eight; of more, as many as fill whole rows of a sheet that is about square, so that each prompt
+    begins a row; None, a square over all faces, where each prompt has one.
+    """
+    if seeds <= 8:
+        return seeds if seeds > 1 else None
+    side = math.ceil(math.sqrt(seeds))
+    return next((n for n in range(side, 3 * side // 2 + 1) if seeds % n == 0), side)
+
+
 class Sheet:
     """One file that shows all faces of a call. `add` them as they come, then `close`."""
 

@@ -135,3 +135,27 @@ def test_errors_are_one_sentence(here: Path, chain: Chain, words: tuple[object, 
     Path("text.png").write_text("no picture")
     assert says in one_sentence(invoke(*words, "--model", chain.model), code)
     assert sorted(p.name for p in here.iterdir()) == ["photo.png", "text.png"]
+
+
+def test_vary_as_a_flag_of_sample_draws_the_same_faces(tmp_path: Path, model_folder: Path) -> None:
+    made = invoke("sample", "old man", "--seed", 4, "-o", tmp_path / "a.png", "-q", "--model", model_folder)
+    assert made.exit_code == 0, made.stderr
+    calls = {
+        "flag": ("sample", "--vary", tmp_path / "a.png", "-n", 3, "--amount", 0.5, "--seed", 4),
+        "command": ("vary", tmp_path / "a.png", "-n", 3, "--amount", 0.5, "--seed", 4),
+    }
+    for name, arguments in calls.items():
+        places = ("-o", tmp_path / name, "--grid", tmp_path / f"{name}.png", "--model", model_folder)
+        out = invoke(*arguments, *places, "-q")
+        assert (out.exit_code, len(out.stdout.splitlines())) == (0, 4), out.stderr
+    pictures = [{p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in calls]
+    assert pictures[0] == pictures[1]
+    assert len(pictures[0]) == 3
+    assert (tmp_path / "flag.png").read_bytes() == (tmp_path / "command.png").read_bytes()
+
+
+def test_vary_takes_what_the_picture_says(tmp_path: Path) -> None:
+    said = one_sentence(invoke("sample", "man", "--vary", "a.png", "--steps", 3, "--gif", "x.gif"), 2)
+    assert "leave out a prompt, --steps, --gif" in said
+    assert "give --vary IMAGE too" in one_sentence(invoke("sample", "man", "--amount", 0.5), 2)
+    assert "a.png" in one_sentence(invoke("sample", "--vary", tmp_path / "a.png"), 1)
