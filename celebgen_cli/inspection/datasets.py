@@ -1,0 +1,75 @@
+"""A prepared dataset: how many pictures of what size and crop, what is known of them, and where they come from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from celebgen_cli.errors import CelebgenError
+from celebgen_cli.files import read_json
+from celebgen_cli.inspection.report import Report, bytes_below, command, size
+
+
+def inspect(dataset: Path) -> Report:
+    """Everything that dataset.json says.
+
+    Raises:
+        CelebgenError: it is not that of a dataset.
+    """
+    info = read_json(dataset / "dataset.json")
+    if not isinstance(info, dict) or info.get("format") != "celebgen-dataset":
+        raise CelebgenError(f"{dataset / 'dataset.json'} does not describe a prepared dataset; prepare it again")
+    counts, crop = _mapping(info.get("counts")), _mapping(info.get("crop"))
+    report = Report(f"{dataset}: prepared dataset of {sum(counts.values()):,} pictures")
+    about = report.section("What it is")
+    about.add("pictures", f"{info.get('size')} x {info.get('size')} px")
+    box = crop.get("box")
+    where = f", box {' '.join(map(str, box))} of 178 x 218" if box else ""
+    about.add("crop", f"{crop.get('name')}{where}{', cut before' if info.get('already_cropped') else ''}")
+    about.add("resized by", info.get("filter"))
+    about.add("aligned", "by landmarks" if info.get("aligned") else None)
+    if info.get("lossy_source"):
+        about.add("note", "pixels were encoded with loss after CelebA's own JPEG: no reference for FID")
+    about.add("on disk", size(bytes_below(dataset)))
+
+    splits = report.section("Splits")
+    for name, count in counts.items():
+        splits.add(name, f"{count:,} pictures")
+    splits.add("by", "CelebA's partition file" if info.get("partition") == "file" else "a hash of the number")
+    left = _mapping(info.get("left_out"))
+    splits.add("left out", f"{left.get('rejected', 0):,} rejected, {left.get('repeats', 0):,} repeats")
+    splits.add("limit", info.get("limit"))
+
+    known = report.section("What is known of them")
+    known.add("attributes", "yes" if info.get("attributes") else "no")
+    captions = info.get("captions") or 0
+    told = f"{captions:,} of their own" if captions else "none of their own"
+    known.add("captions", told + (", and what the attributes make" if info.get("attributes") else ""))
+    files = set(_mapping(info.get("sha256")))
+    for name in ("landmarks", "names"):
+        having = [split for split in counts if any(f.startswith(f"{split}/{name}") for f in files)]
+        known.add(name, ", ".join(having))
+    annotations = _mapping(info.get("annotations")).values()
+    known.add("annotations", ", ".join(str(_mapping(entry).get("file")) for entry in annotations))
+
+    origin = report.section("How it was made")
+    for source in info.get("source") or []:
+        found = _mapping(source)
+        told = "" if found.get("bytes") is None else f", {size(found['bytes'])}"
+        origin.add("source", f"{found.get('name')}: {found.get('images', 0):,} images{told}")
+    origin.add("tools", ", ".join(f"{name} {version}" for name, version in _mapping(info.get("tools")).items()))
+    caches = [path for path in (dataset / "latents").glob("*") if (path / "complete.json").is_file()]
+    if caches:
+        taken = sum(map(bytes_below, caches))
+        origin.add("latent caches", f"{len(caches)}, {size(taken)}; they may be deleted")
+
+    nexts = report.section("What to do with it")
+    nexts.add("", command("celebgen", "explore", dataset))
+    if counts.get("train"):
+        nexts.add("", command("celebgen", "train-clip", dataset, "-o", "runs/clip"))
+    if counts.get("valid"):
+        nexts.add("", command("celebgen", "evaluate", "fid", "MODEL", dataset))
+    return report
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,75 @@
+"""A model folder: what its networks are, what they take on disk, what was measured, and what may be done with it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from celebgen_cli.errors import CelebgenError
+from celebgen_cli.files import read_json
+from celebgen_cli.inspection.report import Report, bytes_below, command, settings, size
+from celebgen_cli.inspection.tensors import parameters
+
+NAMES = {
+    "text_encoder.safetensors": "text encoder", "cvae.safetensors": "CVAE", "unet.safetensors": "denoiser",
+    "judge.safetensors": "judge of attributes", "calibration.safetensors": "calibration",
+}  # fmt: skip
+
+
+def inspect(model: Path, word: str | None = None) -> Report:
+    """Everything that the model's folder says; `word` is what --model knows it by, its path where None.
+
+    Raises:
+        CelebgenError: model.json is not that of a model.
+    """
+    info = read_json(model / "model.json")
+    if not isinstance(info, dict) or info.get("format") != "celebgen-model":
+        raise CelebgenError(f"{model / 'model.json'} does not describe a celebgen model; fetch or export it again")
+    networks, data, training = (_mapping(info.get(key)) for key in ("networks", "data", "training"))
+    report = Report(f"{info.get('name', model.name)}: text-to-face model in {model}")
+    about = report.section("What it is")
+    about.add("faces", f"{info.get('image_size', '?')} px, crop {info.get('crop', 'unknown')}")
+    about.add("licence", info.get("license"))
+    about.add("written by", f"celebgen {info['celebgen']}" if "celebgen" in info else None)
+    about.add("on disk", f"{size(bytes_below(model))}, weights as {info.get('storage', '?')}")
+    card = model / "README.md"
+    about.add("model card", card if card.is_file() else None)
+
+    parts = report.section("Networks")
+    total = 0
+    for path in sorted(model.glob("*.safetensors")):
+        count = parameters(path)
+        network = path.name != "calibration.safetensors"
+        total += (count or 0) * network
+        told = "damaged" if count is None else f"{count:,} {'parameters' if network else 'numbers'}"
+        parts.add(NAMES.get(path.name, path.name), f"{told}, {size(path.stat().st_size)}")
+    parts.add("together", f"{total:,} parameters")
+    text = _mapping(networks.get("text"))
+    parts.add("text encoder is", text.get("source") or text.get("kind"))
+    for name, label in (("cvae", "CVAE has"), ("unet", "denoiser has")):
+        parts.add(label, settings(_mapping(networks.get(name))))
+
+    made = report.section("How it was made")
+    made.add("data", f"{data['train_images']:,} training images" if data.get("train_images") else None)
+    made.add("training", settings(training))
+    for name, values in training.items():
+        inner = _mapping(values)
+        made.add(name, settings(_mapping(inner.get("train")) or inner))
+        made.add(f"{name}, loss", settings(_mapping(inner.get("loss"))))
+    made.add("calibrated on", settings(_mapping(info.get("calibration")), ("fingerprint",)))
+
+    drawing = report.section("How it draws")
+    drawing.add("defaults", settings(_mapping(info.get("defaults"))))
+    drawing.add("schedule", settings(_mapping(info.get("schedule"))))
+
+    figures = report.section("Measured")
+    for name, entry in _mapping(info.get("measured")).items():
+        found = _mapping(entry)
+        figures.add(name, f"{found.get('value', entry)}  ({found.get('conditions', '')})")
+
+    words = ["celebgen", "sample", "smiling woman"]
+    report.section("To draw with it").add("", command(*words, *([] if word == "" else ["--model", word or model])))
+    return report
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

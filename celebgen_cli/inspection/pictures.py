@@ -1,0 +1,52 @@
+"""A picture that celebgen made: with what words and settings, and the command that makes it again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from celebgen_cli.inspection.report import Report, command, settings
+
+_SHOWN = ("prompt", "negative", "seed", "size", "precision", "model", "model_sha256", "celebgen")
+
+
+def inspect(picture: Path, metadata: Mapping[str, Any]) -> Report:
+    """What the metadata of a picture say."""
+    if metadata.get("grid") or metadata.get("plot"):
+        what = "sheet" if metadata.get("grid") else "plot"
+        report = Report(f"{picture}: {what} by celebgen")
+        report.section("What it is").add("shows", settings(metadata, ("grid", "mark")))
+        return report
+    kind = next((k for k in ("edit", "interpolate", "vary") if isinstance(metadata.get(k), dict)), "sample")
+    done = metadata if kind == "sample" else {**metadata[kind], **{k: metadata[k] for k in metadata if k != kind}}
+    report = Report(f"{picture}: face by celebgen {kind}")
+    about = report.section("What it shows")
+    of = done.get("of")
+    origin: Mapping[str, Any] = of if isinstance(of, dict) else {}
+    for name in ("prompt", "negative", "seed"):
+        about.add(name, done.get(name, origin.get(name) if name != "seed" else None))
+    about.add("seed of the face", origin.get("seed"))
+    about.add("size", f"{done['size']} x {done['size']} px" if "size" in done else None)
+    made = report.section("How it was made")
+    made.add("settings", settings(done, (*_SHOWN, "of")))
+    made.add("of a face with", settings(origin, _SHOWN))
+    made.add("model", done.get("model"))
+    made.add("weights", done.get("model_sha256"))
+    made.add("precision", done.get("precision"))
+    made.add("celebgen", done.get("celebgen"))
+    again = _again(picture, kind, done)
+    if again:
+        report.section("To make it again").add("", again)
+    return report
+
+
+def _again(picture: Path, kind: str, done: Mapping[str, Any]) -> str | None:
+    if kind == "sample":
+        return command("celebgen", "sample", "--from", picture) if "prompt" in done and "seed" in done else None
+    if kind == "interpolate":
+        words: list[object] = ["celebgen", "interpolate", done.get("from", "FROM"), done.get("to", "TO")]
+        seeds = done.get("seeds") or [0]
+        return command(*words, "--seed", seeds[0], "-o", "way.gif")
+    if kind == "vary":
+        how = ("--amount", done.get("amount"), "--seed", done.get("seed"))
+        return command("celebgen", "vary", "FACE.png", "-n", 1, *how)
+    return command("celebgen", "edit", "PHOTO", done.get("prompt", ""), "--strength", done.get("strength", 1))
