@@ -14,6 +14,7 @@ from celebgen_cli.cli import (
     evaluate,
     explore,
     export,
+    finetune,
     info,
     interpolate,
     many,
@@ -67,6 +68,7 @@ app.command("train-clip", short_help="Train the compact CLIP that reads the text
 app.command("train-vae", short_help="Train the conditional VAE and its prior.")(train_vae.train_vae)
 app.command("train-diffusion", short_help="Train the denoiser.")(train_diffusion.train_diffusion)
 app.command("train-judge", short_help="Train the judge of attributes, to measure with.")(train_judge.train_judge)
+app.command("finetune", short_help="Train a model on with a few pictures of your own.")(finetune.finetune)
 app.command("export", short_help="Write a run as a model folder.")(export.export)
 app.command("calibrate", short_help="Correct what a model draws by photographs.")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="evaluate")
