@@ -74,7 +74,7 @@ app.command("calibrate", short_help="Correct what a model draws by photographs."
 app.add_typer(evaluate.app, name="evaluate")
 app.command("info", short_help="Say what a model, run, dataset or picture is.")(info.info)
 app.command("models", short_help="List the models that go by a name.")(models.models)
-config.configure(app, ("sample", "prepare", "calibrate", "evaluate", "train-judge", "finetune"))
+config.configure(app, ("sample", "prepare", "calibrate", "evaluate", "finetune"))
 many.mark(app, many.COMMANDS)
 common.guard_all(app)
 

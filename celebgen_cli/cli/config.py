@@ -57,7 +57,7 @@ def configurable(function: Callable[..., Any], resolve: Resolver | None = None) 
 
 
 def trains(kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator for the command that trains a network of this kind: "clip", "vae" or "diffusion"."""
+    """A decorator for the command that trains a network of this kind: "clip", "vae", "diffusion" or "judge"."""
 
     def resolve(given: Mapping[str, Any]) -> Mapping[str, Any]:
         from celebgen_cli.training.resolution import resolved
@@ -71,7 +71,8 @@ def configure(app: typer.Typer, names: Sequence[str]) -> None:
     """Make these commands of `app` configurable, and all commands of the groups among them."""
     for command in app.registered_commands:
         if command.callback is not None and (command.name in names or not names):
-            command.callback = configurable(command.callback)
+            if "print_config" not in command.callback.__annotations__:  # a command may have said so itself
+                command.callback = configurable(command.callback)
     for group in app.registered_groups:
         if group.name in names:
             assert group.typer_instance is not None

@@ -19,7 +19,10 @@ from celebgen_cli.errors import CelebgenError, UsageError
 silent = False  # whether another process speaks for this one
 
 # commands that every process runs, and those that the main one runs with the help of the others
-COMMANDS = {"train-clip": "all", "train-vae": "all", "train-diffusion": "all", "sample": "main", "evaluate": "main"}
+COMMANDS = {
+    "train-clip": "all", "train-vae": "all", "train-diffusion": "all", "train-judge": "all", "sample": "main",
+    "evaluate": "main",
+}  # fmt: skip
 _how: dict[Callable[..., Any], str] = {}
 
 

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli import common
+from celebgen_cli.cli import common, config
 
 
+@config.trains("judge")
 def train_judge(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset with attributes; its train split is learned from.")],
     output: common.RunFolder,
@@ -25,7 +26,9 @@ def train_judge(
     precision: common.TrainPrecision = None,
     device: common.Device = None,
     checkpoint_every: common.CheckpointEvery = None,
+    tensorboard: common.TensorBoard = False,
     quiet: common.Quiet = False,
+    options: str = "",
 ) -> None:
     """Train the attribute judge that `evaluate attributes` measures with.
 
@@ -33,16 +36,17 @@ def train_judge(
     RUN` puts it into a model folder. Example: celebgen train-judge data/celeba -o runs/judge
     """
     from celebgen_cli.training import judging
+    from celebgen_cli.training.observers import observers_of
 
     with common.training_progress("train-judge", quiet) as report:
         figures = judging.train_judge(
             dataset, output, preset=preset, valid=valid, init_from=init_from, resume=resume, device=device,
-            report=report, warn=common.say,
+            report=report, warn=common.say, observers=observers_of(options, tensorboard),
             overrides={
                 "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
                 "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,
             },
         )  # fmt: skip
-    if not quiet:
+    if not quiet and figures:
         common.say(f"accuracy {100 * figures['accuracy']:.2f} % over 40 attributes on {figures['images']} pictures")
     print(output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from celebgen_cli.files import atomic_write_json
 from celebgen_cli.models.devices import choose_device
 from celebgen_cli.models.judge import Judge, JudgeConfig
 from celebgen_cli.models.registry import find
+from celebgen_cli.processes import world
 from celebgen_cli.training import recipes, runs
 from celebgen_cli.training.batches import preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet
+from celebgen_cli.training.observers import Observer
 
 JUDGES = {
     "tiny": JudgeConfig(image_size=16, widths=(8, 16), blocks=(0, 1)),
@@ -48,6 +50,7 @@ def train_judge(
     device: str | None = None,
     report: Reporter = quiet,
     warn: Callable[[str], None] = lambda sentence: None,
+    observers: Sequence[Observer] = (),
     overrides: Mapping[str, Any],
 ) -> dict[str, float]:
     """Train an attribute judge in the run folder `output`; returns its held-out accuracy.
@@ -80,8 +83,12 @@ def train_judge(
     record = recipes._record(preset, dataset, data, valid, train.source.wording)
     del record["captions"]  # a judge reads none
     settings = {**record, "judge": asdict(sizes), "loss": asdict(loss)}
-    trainer = Trainer(task, output, config, device=where, settings=settings, resume=resume, warn=warn)
+    trainer = Trainer(
+        task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
+    )
     trainer.train(report)
+    if not world().main:
+        return {}
     with torch.no_grad():
         accuracies = task.accuracies(trainer.ema.module)
     known = ~np.isnan(accuracies)

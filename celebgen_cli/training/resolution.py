@@ -7,17 +7,17 @@ from typing import Any
 
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import open_clip_source
-from celebgen_cli.training import recipes
+from celebgen_cli.training import judging, recipes
 
 _PATHS = ("dataset", "output", "valid", "init_from", "vae", "denoiser", "perceptual_weights")
 """Options that are paths; `text` may be one."""
 
 
 def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of `train-clip`, `train-vae` or `train-diffusion` by name, with the values that a run would use.
+    """All options of `train-clip`, `train-vae`, `train-diffusion` or `train-judge` by name, with the values of a run.
 
     Args:
-        kind: "clip", "vae" or "diffusion".
+        kind: "clip", "vae", "diffusion" or "judge".
         given: options by name, None where nothing was said.
 
     Returns:
@@ -34,7 +34,9 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     before = recipes._resumed(output, resume)
     preset = recipes._preset_name(given["preset"], output, resume, source)
     find_preset(preset)
-    table = {"clip": recipes.CLIP, "vae": recipes.VAE, "diffusion": recipes.DIFFUSION}[kind]
+    table = {
+        "clip": recipes.CLIP, "vae": recipes.VAE, "diffusion": recipes.DIFFUSION, "judge": judging.SETTINGS,
+    }[kind]  # fmt: skip
     train = asdict(recipes._train_config(table, preset, output, resume, {}))
     other: dict[str, Any] = {"preset": preset, "valid": before.get("data", {}).get("valid"), **train}
     other |= before.get("captions", {})
@@ -53,7 +55,7 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         }  # fmt: skip
         if values.get("denoiser") or other["denoiser"]:
             other["drawn"] = before.get("drawn") or recipes.DRAWN[preset]
-    else:
+    elif kind == "diffusion":
         other["init"] = before.get("unet", {}).get("init", "prior")
     for name, value in values.items():
         if value is None:

@@ -12,8 +12,8 @@ from celebgen_cli import __version__
 from tests.command import COMMAND, ENVIRONMENT, celebgen, invoke
 
 COMMANDS = [
-    "sample", "download", "prepare", "explore", "train-clip", "train-vae", "train-diffusion", "export", "calibrate",
-    "info", "evaluate", "models", "serve", "edit", "interpolate", "vary",
+    "sample", "download", "prepare", "explore", "train-clip", "train-vae", "train-diffusion", "train-judge",
+    "export", "calibrate", "info", "evaluate", "models", "serve", "edit", "interpolate", "vary",
 ]  # fmt: skip
 HEAVY = ["torch", "torchvision", "open_clip", "pandas", "numpy", "PIL", "safetensors", "torch_fidelity"]
 
@@ -64,7 +64,7 @@ def test_the_module_is_the_same_program(tmp_path: Path) -> None:
 def test_shell_completion(tmp_path: Path) -> None:
     asked = {"_CELEBGEN_COMPLETE": "complete_bash", "COMP_WORDS": "celebgen train-", "COMP_CWORD": "1"}
     done = subprocess.run([COMMAND], env=os.environ | ENVIRONMENT | asked, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.split() == ["train-clip", "train-vae", "train-diffusion"], done.stderr
+    assert done.stdout.split() == ["train-clip", "train-vae", "train-diffusion", "train-judge"], done.stderr
 
 
 @pytest.mark.parametrize(

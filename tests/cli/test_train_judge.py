@@ -69,6 +69,12 @@ def test_a_damaged_judge_is_named(model: Path, tmp_path: Path) -> None:
         open_judge(broken, None)
 
 
+def test_options_are_shown_and_kept(dataset32: Path, judge: Path) -> None:
+    out = run("train-judge", dataset32, "-o", "run", "--preset", "tiny", "--print-config")
+    assert out.exit_code == 0 and "steps = 20" in out.stdout and "learning-rate = 0.002" in out.stdout
+    assert not Path("run").exists() and "steps = 12" in (judge / "config.toml").read_text(encoding="utf-8")
+
+
 def test_what_cannot_be_trained_or_exported(dataset32: Path, model_folder: Path, judge: Path, tmp_path: Path) -> None:
     nameless = captioned(dataset32, tmp_path / "nameless", known=False)
     out = run("train-judge", nameless, "-o", tmp_path / "run", "--preset", "tiny")
