@@ -13,6 +13,7 @@ from celebgen_cli.cli import (
     evaluate_distances,
     evaluate_memorization,
     evaluate_reconstruction,
+    evaluate_report,
     evaluate_text,
 )
 from celebgen_cli.cli.common import Device, Quiet
@@ -84,3 +85,4 @@ def stats(
 
 
 app.command("ablation")(evaluate_ablation.ablation)
+app.command("report")(evaluate_report.report)
