@@ -64,7 +64,9 @@ def floor_of(
     else:
         stored = real.info.get("floor")
         names = STORED.get(metric, ())
-        if not isinstance(stored, Mapping) or any(stored.get(name) is None for name in (*names[:1], "n", "n_real")):
+        if not names or not isinstance(stored, Mapping):
+            return None
+        if any(stored.get(name) is None for name in (names[0], "n", "n_real")):
             return None
         found = {name: stored[name] for name in (*names, "n", "n_real", "sets") if name in stored}
     return _extrapolated(found, num, real)

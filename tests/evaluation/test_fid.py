@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,66 @@ def test_both_figures_are_torch_fidelitys() -> None:
     assert (result.kid_subsets, result.kid_subset_size) == (100, 1000)
 
 
+def test_the_command_gives_what_torch_fidelity_gives_for_the_same_files(
+    tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FID, KID, precision and recall of a direct call on two folders of PNG, with the stand-in as its network."""
+    import torch
+    import torch_fidelity
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    from celebgen_cli.evaluation import compare
+
+    class Network(torch_fidelity.FeatureExtractorBase):
+        def __init__(self, name: str, features_list: list[str], **kwargs: object) -> None:
+            super().__init__(name, features_list)
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
+            return (torch.from_numpy(StubExtractor()(images.permute(0, 2, 3, 1).numpy())),)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return ("16",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return "16"
+
+    monkeypatch.setitem(FEATURE_EXTRACTORS_REGISTRY, "stand-in", Network)
+    monkeypatch.setattr(compare, "load_inception", lambda *args, **kwargs: StubExtractor())
+    halves = (("a", slice(35)), ("b", slice(25, 60)))
+    a, b = (str(write_images(tmp_path / name, faces[0][part])) for name, part in halves)
+    direct = torch_fidelity.calculate_metrics(
+        input1=a, input2=b, fid=True, kid=True, prc=True, kid_subset_size=35, feature_extractor="stand-in",
+        cuda=False, cache=False, save_cpu_ram=True, verbose=False,
+    )  # fmt: skip
+    ours = compare.compare(a, b, compare.Options(floor=False))
+    assert ours.fid == pytest.approx(direct["frechet_inception_distance"], rel=1e-9)
+    assert ours.kid == pytest.approx(direct["kernel_inception_distance_mean"], rel=1e-9)
+    assert ours.kid_deviation == pytest.approx(direct["kernel_inception_distance_std"], abs=1e-9)
+    prc = compare.compare(a, b, compare.Options(floor=False), metric="prc").figures
+    for name in ("precision", "recall", "f_score"):
+        assert prc[name] == pytest.approx(direct[name], abs=1e-9)
+
+
+def test_several_seeds_give_a_mean_and_a_deviation() -> None:
+    rng = np.random.default_rng(0)
+    real = from_features(rng.normal(size=(60, 4)).astype(np.float32))
+    sets = [
+        from_features((rng.normal(size=(50, 4)) + shift).astype(np.float32), {"settings": {"seed": 50 * i}})
+        for i, shift in enumerate((0.5, 1.0, 1.5))
+    ]
+    for metric, names in (("fid", ("fid", "kid")), ("kid", ("kid",)), ("prc", ("precision", "coverage"))):
+        result, alone = measure(sets, real, metric=metric), [measure(some, real, metric=metric) for some in sets]
+        assert result.spread is not None and result.spread["seeds"] == [0, 50, 100]
+        for name in names:
+            values = [one.figures[name] for one in alone]
+            assert result.figures[name] == pytest.approx(np.mean(values), rel=1e-9)
+            assert result.spread[name]["deviation"] == pytest.approx(np.std(values, ddof=1), rel=1e-9)
+            assert result.spread[name]["values"] == values
+        assert alone[0].spread is None
+
+
 def test_small_sets_and_missing_features() -> None:
     rng = np.random.default_rng(0)
     a, b = (from_features(rng.normal(size=(n, 4)).astype(np.float32)) for n in (30, 50))
@@ -86,7 +147,7 @@ def test_small_sets_and_missing_features() -> None:
     assert measure(a, b, kid=False).kid is None
 
 
-def test_distance_grows_with_noise_and_with_blur(faces: Faces, extractor: StubExtractor) -> None:
+def test_distance_grows_with_noise_blur_and_jpeg(faces: Faces, extractor: StubExtractor) -> None:
     images, _ = faces
     real = from_features(extractor(images))
     rng = np.random.default_rng(0)
@@ -97,7 +158,15 @@ def test_distance_grows_with_noise_and_with_blur(faces: Faces, extractor: StubEx
     def blurred(radius: float) -> np.ndarray:
         return np.stack([np.asarray(Image.fromarray(i).filter(ImageFilter.GaussianBlur(radius))) for i in images])
 
-    for change, amounts in ((noisy, (0.1, 0.4, 0.9)), (blurred, (1.5, 4.0, 8.0))):
+    def compressed(roughness: float) -> np.ndarray:
+        out = []
+        for pixels in images:
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, "JPEG", quality=round(50 - roughness))
+            out.append(np.asarray(Image.open(buffer)))
+        return np.stack(out)
+
+    for change, amounts in ((noisy, (0.1, 0.4, 0.9)), (blurred, (1.5, 4.0, 8.0)), (compressed, (10, 40, 49))):
         distances = [frechet_distance(from_features(extractor(change(amount))), real) for amount in amounts]
         assert 0 < distances[0] < distances[1] < distances[2]
 

@@ -69,6 +69,21 @@ def test_lossy_formats_are_noticed(tmp_path: Path, faces: Faces) -> None:
     assert ImageFiles(folder).lossy
 
 
+def test_what_a_file_holds_decides_not_its_name(tmp_path: Path, faces: Faces) -> None:
+    for name, form, more, lossy in (
+        ("jpeg", "JPEG", {}, True), ("png", "PNG", {}, False), ("webp", "WEBP", {"lossless": True}, False),
+        ("webp-lossy", "WEBP", {"quality": 90}, True),
+    ):  # fmt: skip
+        folder = write_images(tmp_path / name, faces[0][:3])
+        Image.fromarray(faces[0][5]).save(folder / "0001.png", form, **more)
+        source = ImageFiles(folder)
+        source.fingerprint()
+        assert source.lossy == lossy
+        source = ImageFiles(folder)
+        everything(source, 3, 2)
+        assert source.lossy == lossy
+
+
 def test_words_that_name_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x", encoding="utf-8")
     for word in (str(tmp_path / "none"), str(tmp_path / "x.txt")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.evaluation.fid import frechet_distance
 from celebgen_cli.evaluation.statistics import Statistics, from_features, load_statistics, save_statistics
+from celebgen_cli.files import sha256_file
 
 
 @pytest.fixture
@@ -77,6 +79,37 @@ def test_truncated_file(some: Statistics, tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CelebgenError, match="safetensors"):
         load_statistics(path)
+
+
+def test_a_changed_number_is_noticed(some: Statistics, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    path = tmp_path / "s.safetensors"
+    save_statistics(path, some)
+    with safe_open(path, framework="numpy") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("mean", "covariance_upper")}
+    tensors["mean"] = tensors["mean"] + np.float32(0.5)
+    save_file(tensors, path, metadata=header)
+    (tmp_path / "s.json").unlink()
+    with pytest.raises(CelebgenError, match=r"s\.safetensors is damaged: .* another SHA-256"):
+        load_statistics(path)
+
+
+def test_what_made_them_lies_beside_as_json(some: Statistics, tmp_path: Path) -> None:
+    path, beside = tmp_path / "s.safetensors", tmp_path / "s.json"
+    save_statistics(path, replace(some, info={**some.info, "floor": {"fid": 6.5}}))
+    told = json.loads(beside.read_text(encoding="utf-8"))
+    assert (told["n"], told["crop"], told["source"], told["floor"]) == (50, "face178", "größe", {"fid": 6.5})
+    assert told["file_sha256"] == sha256_file(path)
+    with_json = load_statistics(path)
+    beside.unlink()
+    assert load_statistics(path).info == with_json.info  # the file alone is enough
+    save_statistics(tmp_path / "other.safetensors", replace(some, mean=some.mean + 1))
+    (tmp_path / "other.json").rename(beside)
+    with pytest.raises(CelebgenError, match=r"s\.json is about another file"):
+        load_statistics(path)
+    beside.write_text('{"somebody": "else"}', encoding="utf-8")
+    assert load_statistics(path).n == 50
 
 
 def test_other_safetensors_file(tmp_path: Path) -> None:
