@@ -126,9 +126,13 @@ def test_wrong_usage(
 
 def test_what_is_no_report(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
-    for text, says in (("[]", "is no report"), ('{"format": "celebgen-report", "figures": []}', "is no report"),
-                       ("{", "cannot be read as JSON"),
-                       ('{"format": "celebgen-report", "figures": {}, "parts": {}, "format_version": 9}', "version 9")):  # fmt: skip
+    texts = {
+        "[]": "is no report",
+        '{"format": "celebgen-report", "figures": []}': "is no report",
+        "{": "cannot be read as JSON",
+        '{"format": "celebgen-report", "figures": {}, "parts": {}, "format_version": 9}': "version 9",
+    }
+    for text, says in texts.items():
         path.write_text(text, encoding="utf-8")
         with pytest.raises(CelebgenError, match=says):
             read_report(path)
@@ -236,8 +240,8 @@ def test_the_page_has_everything_and_escapes_it(tmp_path: Path) -> None:
     page = render(measured, value)
     for title in ("Figures", "Faces", "Distance to real faces", "Attributes", "Text", "Memorization and diversity"):
         assert f"<h2>{title}</h2>" in page
-    for words in ("a &lt;face&gt;", "p &amp; q", "mind &lt;it&gt;", "why &amp; how", "m&lt;1&gt;: report", "a &lt;b&gt;",
-                  "30.00 ± 0.25", "6.00", "28.00 ± 0.10", "so it flatters", "missed: Bald"):  # fmt: skip
+    for words in ("a &lt;face&gt;", "p &amp; q", "mind &lt;it&gt;", "why &amp; how", "m&lt;1&gt;: report",
+                  "a &lt;b&gt;", "30.00 ± 0.25", "6.00", "28.00 ± 0.10", "so it flatters", "missed: Bald"):  # fmt: skip
         assert words in page, words
     assert "must not be published" in page.replace("\n", " ") and page.count("data:image/jpeg") == 4
     assert "<b>" not in page.split("</style>")[1]
