@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets, and schedulers that do its work
 MEETING = timedelta(minutes=5)  # for all processes to arrive
-WAITING = timedelta(minutes=30)  # for one that validates, draws or writes; one that dies is noticed at once
+WAITING = timedelta(hours=1)  # for one that validates, draws or writes; one that dies is noticed at once
 IDLE = timedelta(days=7)  # for a process that has not been asked for anything yet
 TOLD = "celebgen/told"
 
@@ -190,7 +190,7 @@ def mean_of(values: Sequence[Tensor | float]) -> list[float]:
     """Means over all processes of numbers that each of them has."""
     import torch
 
-    numbers = torch.tensor([float(value) for value in values], dtype=torch.float64)
+    numbers = torch.tensor([float(torch.as_tensor(value).detach()) for value in values], dtype=torch.float64)
     if _world.size > 1:
         import torch.distributed as dist
 

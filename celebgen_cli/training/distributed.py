@@ -6,6 +6,7 @@ number of processes changes nothing but the order of sums: a run may go on with 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from celebgen_cli.processes import world
 from celebgen_cli.training.parts import Part
 
 if TYPE_CHECKING:
-    from celebgen_cli.training.engine import Task
+    from celebgen_cli.training.task import Task
 
 
 def own_part(batch_size: int) -> Part:
@@ -51,12 +52,41 @@ class LossModule(nn.Module):
 def replicated(task: Task) -> nn.parallel.DistributedDataParallel:
     """The task's loss; `backward` of it averages the gradients of all processes (Li et al. 2020, arXiv 2006.15704).
 
-    Weights are copied from the main process once. Buffers are constants and are left alone.
+    Weights are copied from the main process once. Buffers are constants, or statistics of the whole batch, and are left
+    alone. A batch norm is told to look at the whole batch.
     """
-    return nn.parallel.DistributedDataParallel(
-        LossModule(task), broadcast_buffers=False, gradient_as_bucket_view=True,
-        find_unused_parameters=bool(getattr(task, "idle", False)),
-    )  # fmt: skip
+    for module in task.module.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = WholeBatchNorm2d  # the same parameters and buffers, under the same names
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # `broadcast_buffers` has another name from torch 2.14 on
+        return nn.parallel.DistributedDataParallel(
+            LossModule(task), broadcast_buffers=False, gradient_as_bucket_view=True,
+            find_unused_parameters=bool(getattr(task, "idle", False)),
+        )  # fmt: skip
+
+
+class WholeBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over the parts of all processes, as torch's `SyncBatchNorm`, which knows GPUs alone."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or world().size == 1:
+            return super().forward(input)
+        x = input.float()
+        mean = mean_of_all(x.mean((0, 2, 3)))
+        centred = x - mean[:, None, None]
+        variance = mean_of_all(centred.square().mean((0, 2, 3)))
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            with torch.no_grad():
+                count = world().size * x.numel() / x.shape[1]
+                self.num_batches_tracked += 1
+                momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean, momentum)
+                self.running_var.lerp_(variance * (count / (count - 1)), momentum)
+        y = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.affine:
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        return y.to(input.dtype)
 
 
 class _AllRows(torch.autograd.Function):
@@ -74,11 +104,35 @@ class _AllRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        import torch.distributed as dist
+        return _sum(grads[0])[ctx.own]
 
-        total = grads[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total[ctx.own]
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; backwards too, for every process uses it."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return _sum(values)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _sum(grads[0])
+
+
+def _sum(values: Tensor) -> Tensor:
+    import torch.distributed as dist
+
+    total = values.contiguous().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def mean_of_all(values: Tensor) -> Tensor:
+    """The mean over all processes, with gradients."""
+    if world().size == 1:
+        return values
+    result: Tensor = _Sum.apply(values)
+    return result / world().size
 
 
 def all_rows(rows: Tensor) -> Tensor:
@@ -101,8 +155,4 @@ def norm_of_all(values: Tensor, scale: float = 1.0) -> Tensor:
     """
     if world().size == 1:
         return values.norm()
-    import torch.distributed as dist
-
-    squares = (values.detach().float() / scale).square().sum()
-    dist.all_reduce(squares)
-    return squares.sqrt()
+    return _sum((values.detach().float() / scale).square().sum()).sqrt()

@@ -19,6 +19,7 @@ from celebgen_cli.models.cvae import CVAE
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet
 from celebgen_cli.pipeline import draw_latents
+from celebgen_cli.processes import barrier, collected, same, world
 from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator
 from celebgen_cli.training.checkpoints import load_tensors, save_tensors
 
@@ -60,22 +61,31 @@ def draw_pool(
     rows = batch_rows(len(examples), count, 0, seed + 1)
     texts = examples.captions(rows, numpy_generator(seed, 0, 70)).texts
     path = folder / f"drawn-{_key(unet, cvae, texts, settings, seed, calibration)}.safetensors"
-    if not path.is_file():
-        parts = []
-        for start in range(0, count, BATCH):
-            seeds = [2_000_000_000 + seed * 1_000_000 + start + i for i in range(len(texts[start : start + BATCH]))]
-            z, _ = draw_latents(text, cvae, unet, schedule, texts[start : start + BATCH], seeds,
-                                calibration=calibration, **settings)  # fmt: skip
-            parts.append(z.cpu().half())
-            progress(start + len(z), count)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{path.name}.tmp"
-        try:
-            save_tensors({"latents": torch.cat(parts)}, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    if not same(path.is_file()):
+        parts: list[Tensor] = []
+        for first in range(0, count, BATCH * world().size):  # each process draws a batch, the main one keeps them all
+            start, own = first + BATCH * world().rank, None
+            some = texts[start : start + BATCH]
+            if some:
+                seeds = [2_000_000_000 + seed * 1_000_000 + start + i for i in range(len(some))]
+                z, _ = draw_latents(text, cvae, unet, schedule, some, seeds, calibration=calibration, **settings)
+                own = z.cpu().half()
+            parts += [z for z in collected(own) if z is not None]
+            progress(min(first + BATCH * world().size, count), count)
+        if world().main:
+            _keep(parts, path)
+        barrier()
     return Drawn(load_tensors(path)["latents"], texts)
+
+
+def _keep(parts: list[Tensor], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        save_tensors({"latents": torch.cat(parts)}, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _key(
