@@ -17,6 +17,7 @@ from celebgen_cli.models.folder import Components, is_model, read_info, save_mod
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import CompactText, open_clip_source
 from celebgen_cli.models.unet import INITS
+from celebgen_cli.processes import barrier, world
 from celebgen_cli.training import runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
@@ -190,6 +191,8 @@ def train_clip(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )
     trainer.train(report)
+    if not world().main:
+        return {}
     with torch.no_grad(), trainer.autocast():
         figures = task.measure(trainer.ema.module)
     from celebgen_cli.files import atomic_write_json
@@ -317,8 +320,11 @@ def prepare_prior(
     data, held = _datasets(dataset, _valid(valid, info))
     wording = _wording(data, info, None, None, warn)
     where, trained = choose_device(device), runs.averaged_weights(run)[0]
-    if (run / "prior" / "config.json").is_file() and runs.read_config(run / "prior").get("cvae_step") != trained:
+    stale = (run / "prior" / "config.json").is_file() and runs.read_config(run / "prior").get("cvae_step") != trained
+    barrier()  # before it is gone, all processes have seen it
+    if stale and world().main:
         shutil.rmtree(run / "prior")  # fitted to the latents of an earlier CVAE
+    barrier()
     parts = runs.load_components(run, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
     text, cvae = parts.text.to(where), parts.cvae.to(where)
@@ -413,7 +419,7 @@ def prepare_diffusion(
 
 def _freeze(parts: Components, run: Path) -> None:
     """Keep the frozen networks of a run beside it, so that it can be exported whole."""
-    if not (run / "frozen" / "model.json").exists():
+    if world().main and not (run / "frozen" / "model.json").exists():
         save_model(parts, run / "frozen")
 
 
