@@ -115,7 +115,7 @@ def notes_of(made: Ablation) -> list[str]:
     """What the figures depend on, a sentence each."""
     real = made.real
     notes = [
-        f"{made.num:,} faces a cell; set s begins at image seed {made.num} s.",
+        f"{made.num:,} faces a cell; set s begins at image seed {made.num} times s.",
         "Calls: rows that the network computes for one face, both branches of guidance counted.",
     ]
     if real:
@@ -157,12 +157,25 @@ def plot_of(rows: Sequence[Mapping[str, Any]], figure: str) -> str | None:
 def page(made: Ablation, rows: Sequence[Mapping[str, Any]], plots: Mapping[str, str]) -> str:
     """Table and plots as one page that needs nothing else."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in notes_of(made))
-    table = text_table(rows, lambda lines: html.table(lines[0], lines[1:], text=3))
+    same: list[str] = []
+
+    def varied(lines: list[list[str]]) -> str:
+        """The columns that differ, for a narrow screen; the others are said once."""
+        columns = list(zip(*lines, strict=True))
+        alike = [i for i, column in enumerate(columns[:7]) if len(set(column[1:])) == 1 and len(rows) > 1]
+        same.extend(f"{columns[i][0]} {columns[i][1]}" for i in alike)
+        kept = [i for i in range(len(columns)) if i not in alike]
+        return html.table([lines[0][i] for i in kept], [[line[i] for i in kept] for line in lines[1:]],
+                          text=sum(i < 3 for i in kept))  # fmt: skip
+
+    table = text_table(rows, varied)
     sections = [
         ("table", "Table", f"{table}<ul>{notes}</ul>"),
         *((name, FIGURES[name][0], f"<figure>{plot}</figure>") for name, plot in plots.items()),
     ]
     summary = f"{len(rows)} combinations, {made.num:,} faces a cell."
+    if same:
+        summary += f" In all of them: {escape(', '.join(same))}."
     return html.document("Ablation", summary, "", sections, f"celebgen {__version__} evaluate ablation")
 
 

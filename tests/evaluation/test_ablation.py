@@ -166,6 +166,8 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert {"a", "b|", "network calls a face", "FID (lower is better)", "10", "20"} <= set(words)
     assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == 2
     page = paths[5].read_text(encoding="utf-8")
+    assert "In all of them: start prior, sampler ddim, guidance 2, sets 3." in page
+    assert "<tr><th>model</th><th class=num>steps</th><th class=num>calls</th><th class=num>FID</th>" in page
     assert page.count("<svg") == 2 and "<script" not in page and not re.search(r'(?:src|href)="(?!#|data:)', page)
 
 
