@@ -70,9 +70,9 @@ def trains(kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def configure(app: typer.Typer, names: Sequence[str]) -> None:
     """Make these commands of `app` configurable, and all commands of the groups among them."""
     for command in app.registered_commands:
-        if command.callback is not None and (command.name in names or not names):
-            if "print_config" not in command.callback.__annotations__:  # a command may have said so itself
-                command.callback = configurable(command.callback)
+        named = command.name in names or not names
+        if command.callback is not None and named and "print_config" not in command.callback.__annotations__:
+            command.callback = configurable(command.callback)
     for group in app.registered_groups:
         if group.name in names:
             assert group.typer_instance is not None
