@@ -86,7 +86,7 @@ class Posteriors:
 
     def __init__(self, model: WithPrior) -> None:
         self.model = model
-        self.weights_sha256 = f"{model.sha256} {getattr(model, 'precision', '')}"
+        self.weights_sha256 = f"{model.sha256} {getattr(model, 'precision', '')} {drawing_code()}"
         self.shape = model.prior([""]).mean.shape[1:]
         self.dimensions = 2 * int(np.prod(self.shape))
 
@@ -196,7 +196,7 @@ def _terms(
     from celebgen_cli.models.layers import Gaussian
 
     def gaussian(mean: np.ndarray, logvar: np.ndarray) -> Gaussian:
-        return Gaussian(*(torch.from_numpy(part.reshape(-1, *shape)).double() for part in (mean, logvar)))
+        return Gaussian(*(torch.from_numpy(part.astype(np.float64).reshape(-1, *shape)) for part in (mean, logvar)))
 
     def prior(texts: Sequence[str]) -> Gaussian:
         p = model.prior(texts)

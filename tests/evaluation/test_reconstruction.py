@@ -1,16 +1,22 @@
-"""PSNR against torchmetrics and by hand, rFID, and what is refused."""
+"""PSNR against torchmetrics and by hand, rFID, worst cases, the command, and what is refused."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.evaluation import compare
+from celebgen_cli.evaluation import reconstruction as module
 from celebgen_cli.evaluation.reconstruction import mean_squared_error, measure_reconstruction, psnr
 from celebgen_cli.evaluation.sources import ImageFiles, open_images
+from celebgen_cli.images import read_pixels
+from tests.command import invoke
 from tests.evaluation.conftest import FakeModel, StubExtractor, write_dataset, write_images
+from tests.evaluation.likeness import write_lpips
 
 Faces = tuple[np.ndarray, np.ndarray]
 
@@ -86,3 +92,55 @@ def test_other_crop_is_mentioned(tmp_path: Path, faces: Faces) -> None:
     said: list[str] = []
     measure_reconstruction(model, open_images(str(write_dataset(tmp_path / "data", *faces))), 3, warn=said.append)
     assert len(said) == 1 and "face178 and ddim" in said[0]
+
+
+def test_other_figures_and_the_cache(tmp_path: Path, faces: Faces, extractor: StubExtractor) -> None:
+    from celebgen_cli.evaluation.similarity import find_lpips, interval, lpips, ssim
+
+    class Counting(Rounded):
+        calls = 0
+
+        def reconstruct(self, images: np.ndarray) -> np.ndarray:
+            self.calls += len(images)
+            return super().reconstruct(images)
+
+    images = np.repeat(np.repeat(faces[0][:25], 2, axis=1), 2, axis=2)
+    source, model = ImageFiles(write_images(tmp_path / "a", images)), Counting(64)
+    network = find_lpips(write_lpips(tmp_path / "weights"))
+    assert network is not None
+    arguments = {"extractor": extractor, "network": network, "cache": True}
+    result = measure_reconstruction(model, source, **arguments)  # type: ignore[arg-type]
+    back = images // 2 * 2
+    assert result.ssim == pytest.approx(float(ssim(images, back).mean()), rel=1e-6)
+    assert result.lpips == pytest.approx(float(lpips(images, back, network).mean()), rel=1e-5)
+    assert result.ssim_interval == pytest.approx(interval(ssim(images, back)), rel=1e-4)
+    assert result.lpips_interval is not None and result.lpips_interval > 0
+    assert result.rfid is not None and result.rfid_interval is not None and result.rfid_interval > 0
+    assert measure_reconstruction(model, source, **arguments) == result and model.calls == 25  # type: ignore[arg-type]
+
+
+def test_the_command(tmp_path: Path, faces: Faces, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELEBGEN_PERCEPTUAL_WEIGHTS", str(write_lpips(tmp_path / "weights")))
+    data = write_dataset(tmp_path / "data", *faces)
+    monkeypatch.setattr(compare, "load_extractor", lambda *arguments: StubExtractor())
+    (tmp_path / "inception.pth").touch()
+    weights = tmp_path / "inception.pth"
+    ask = ("evaluate", "reconstruction", model_folder, data, "-n", 24, "--inception-weights", weights)
+    with monkeypatch.context() as small:  # AlexNet needs larger pictures than 32 px
+        small.setattr(module, "lpips", lambda a, b, network: np.zeros(len(a)))
+        out = invoke(*ask, "--worst", tmp_path / "worst", "--json")
+        words = invoke(*ask, "-q").stdout
+    assert out.exit_code == 0, out.stderr
+    value = json.loads(out.stdout)
+    assert value["prior"]["n"] == 24 and value["prior"]["fid"] > 0 and value["rfid_interval"] > 0
+    assert len(value["pictures"]) == 8 and "may not be published" in out.stderr
+    first = read_pixels(Path(value["pictures"][0]))
+    assert first.shape == (32, 66, 3)
+    np.testing.assert_array_equal(first[:, :32], faces[0][value["worst"][0]])
+    for line in ("PSNR ", "SSIM ", "LPIPS ", "rFID ", "prior NLL ", "explained ", "prior FID "):
+        assert f"\n{line}" in f"\n{words}"
+    monkeypatch.delenv("CELEBGEN_PERCEPTUAL_WEIGHTS")
+    images = write_images(tmp_path / "images", faces[0][:5])
+    out = invoke("evaluate", "reconstruction", model_folder, images, "--no-rfid")
+    assert out.exit_code == 0 and "LPIPS is left out" in out.stderr and "prior is left out" in out.stderr
+    assert "LPIPS" not in out.stdout and "prior" not in out.stdout
