@@ -10,11 +10,12 @@ MODEL/judge.safetensors          optional: the attribute judge, which measures a
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ CALIBRATION = "calibration.safetensors"
 JUDGE = "judge.safetensors"
 FILES = {"text": "text_encoder.safetensors", "cvae": "cvae.safetensors", "unet": "unet.safetensors", "judge": JUDGE}
 
+_Network = TypeVar("_Network", CVAE, UNet, Judge)
 _Config = TypeVar("_Config", CVAEConfig, UNetConfig, JudgeConfig)
 
 
@@ -169,14 +171,11 @@ def load_model(
             if name == "text":
                 parts.text = module = build_text(networks[name], state)
             elif name == "cvae":
-                parts.cvae = module = CVAE(_config(CVAEConfig, networks[name]))
-                module.load_state_dict(state or {})
+                parts.cvae = module = _filled(lambda: CVAE(_config(CVAEConfig, networks["cvae"])), state)
             elif name == "judge":
-                parts.judge = module = Judge(_config(JudgeConfig, networks[name]))
-                module.load_state_dict(state or {})
+                parts.judge = module = _filled(lambda: Judge(_config(JudgeConfig, networks["judge"])), state)
             else:
-                parts.unet = module = UNet(_config(UNetConfig, networks[name]))
-                module.load_state_dict(state or {})
+                parts.unet = module = _filled(lambda: UNet(_config(UNetConfig, networks["unet"])), state)
         except (RuntimeError, TypeError, KeyError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
             first = str(error).strip().splitlines()[0]
             raise CelebgenError(
@@ -195,6 +194,15 @@ def _calibration(path: Path, unet: UNet, digest: str | None) -> Calibration:
     if {name: len(part) for name, part in tensors.items()} != rows:
         raise CelebgenError(f"{path} does not fit the model; fetch the model or calibrate it again")
     return Calibration(**tensors)
+
+
+def _filled(build: Callable[[], _Network], state: Mapping[str, Tensor] | None) -> _Network:
+    """A network with these weights: without first drawing random ones, which takes longer than all the rest."""
+    with torch.device("meta"):
+        network = build()
+    network.to_empty(device="cpu")
+    network.load_state_dict(state or {})  # strict: nothing stays empty
+    return network
 
 
 def _config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
