@@ -35,10 +35,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         make_readable(temporary)
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
         raise CelebgenError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's names to the disk, so that a renamed file has its name after a loss of power, too."""
+    with contextlib.suppress(OSError):  # not every system opens folders, and some file systems do not flush them
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def make_readable(path: Path) -> None:

@@ -2,9 +2,12 @@
 
 RUN/checkpoints/step-0001000/
     weights.safetensors, ema.safetensors, optimizer.safetensors   tensors
-    state.json                                                    step, SHA-256 of each file, random state's seed
+    state.json                                                    step, SHA-256 of each file and of itself, seed
 """
 
+import contextlib
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha256_file
+from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha256_file, sync_folder
 
 FORMAT_VERSION = 1
 
@@ -48,8 +51,8 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         make_readable(path)
     except (OSError, SafetensorError) as error:
         raise CelebgenError(
-            f"cannot write {path} ({error}); free some space or choose another folder, then give the same command "
-            "with --resume: the checkpoints before this one are intact"
+            f"cannot write {path} ({error}); free some space, then give the same command again or one with --resume: "
+            "the checkpoints before this one are intact"
         ) from error
 
 
@@ -68,9 +71,21 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_checkpoint(
-    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    state: Mapping[str, Any],
+    keep: int,
+    best: int | None = None,
 ) -> Path:
-    """Write `checkpoints/step-NNNNNNN` under a temporary name, rename it, and remove all but the newest `keep`."""
+    """Write `checkpoints/step-NNNNNNN` under a temporary name and rename it.
+
+    All but the newest `keep` checkpoints and the one of step `best` are removed. Names change before folders shrink,
+    so that whoever is killed leaves no half of a checkpoint under its final name.
+
+    Raises:
+        CelebgenError: the disk is full or the folder cannot be written; the checkpoints before are intact.
+    """
     final = folder / f"step-{step:07d}"
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -79,19 +94,38 @@ def write_checkpoint(
         for name, group in tensors.items():
             save_tensors(group, temporary / f"{name}.safetensors")
         digests = {f"{name}.safetensors": sha256_file(temporary / f"{name}.safetensors") for name in tensors}
-        atomic_write_json(
-            temporary / "state.json", {"format_version": FORMAT_VERSION, "step": step, "sha256": digests, **state}
-        )
-        if final.exists():  # the same step again, after a resume: what is there came from the same computation
-            shutil.rmtree(final)
+        content = {"format_version": FORMAT_VERSION, "step": step, "sha256": digests, **state}
+        atomic_write_json(temporary / "state.json", {**content, "self": _digest(content)})
+        if final.exists():  # the same step again, after a resume
+            remove_checkpoint(final)
         os.replace(temporary, final)
+        sync_folder(folder)
     except OSError as error:
-        raise CelebgenError(f"cannot write {final}: {error.strerror}; the checkpoints before it are intact") from error
+        raise CelebgenError(
+            f"cannot write {final} ({error.strerror}); free some space, then give the same command again: the "
+            "checkpoints before this one are intact"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    found = list_checkpoints(folder)
+    for old in found[: max(0, len(found) - keep)]:
+        if old.name != f"step-{best or 0:07d}":
+            remove_checkpoint(old)
     return final
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Take a checkpoint's name away, then its files; one that cannot be removed stays."""
+    aside = path.with_name(f".{path.name}.old.tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.replace(path, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what state.json says besides."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -111,8 +145,11 @@ def read_checkpoint(path: Path, only: tuple[str, ...] = ("weights", "ema", "opti
     groups: dict[str, dict[str, Tensor]] = {"weights": {}, "ema": {}, "optimizer": {}}
     try:
         digests, step = dict(state["sha256"]), int(state["step"])
-    except (KeyError, TypeError, ValueError) as error:
+        whole = "self" not in state or state.pop("self") == _digest(state)  # earlier versions wrote no digest of it
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CelebgenError(f"{path / 'state.json'} does not describe a checkpoint") from error
+    if not whole or path.name != f"step-{step:07d}":
+        raise CelebgenError(f"{path / 'state.json'} was altered, or is of another checkpoint")
     for name in only:
         file = path / f"{name}.safetensors"
         if not file.is_file() or sha256_file(file) != digests.get(file.name):
@@ -146,6 +183,12 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
     for key, value in tensors.items():
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = value
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, entry in state.items():
+        parameter = parameters[place]
+        for name, value in entry.items():  # moments lie in memory as their parameters do: fused kernels rely on it
+            if value.shape == parameter.shape:
+                entry[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     full = optimizer.state_dict()
     full["state"] = state
     optimizer.load_state_dict(full)

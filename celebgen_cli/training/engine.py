@@ -1,20 +1,17 @@
-"""One training loop for every network: autocast, clipping, EMA, checkpoints, exact resume.
+"""One training loop for every network: autocast, accumulation, clipping, EMA, checkpoints, exact resume.
 
 A task (CLIP, CVAE, prior, denoiser) gives a module and a loss that is a pure function of (seed, step): which rows,
 which captions, which noise. So a run that goes on from a checkpoint repeats nothing and skips nothing.
 """
 
-import json
-import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from threading import Event
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -24,56 +21,25 @@ from torch.optim.swa_utils import AveragedModel
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, read_json
 from celebgen_cli.models.devices import autocast, peak_memory, resolve_precision
-from celebgen_cli.training import checkpoints
+from celebgen_cli.processes import any_of, barrier, gathered, mean_of, noticing, world
+from celebgen_cli.training import checkpoints, compiling, fitting
+from celebgen_cli.training.continuing import alone, holds_run, tidy
+from celebgen_cli.training.distributed import mean_of_all, own_part, replicated
+from celebgen_cli.training.interruption import interruptible
+from celebgen_cli.training.metrics import Metrics
 from celebgen_cli.training.observers import Observer
+from celebgen_cli.training.parts import Part
+from celebgen_cli.training.rates import ema_update, warm_cosine
+from celebgen_cli.training.task import AUTOMATIC, Task, TrainConfig
+from celebgen_cli.training.watch import Trouble, Watch
 
 FORMAT = "celebgen-run"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of the loop; what a task adds is in its own configuration."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float = 3e-4
-    warmup: int = 200  # steps of linear warm-up, then cosine to `final_learning_rate` of the peak
-    final_learning_rate: float = 0.05  # share of the peak that is left at the last step
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99  # short runs: the second moment must not remember longer than they last
-    clip: float = 1.0  # largest gradient norm of each parameter group
-    ema_half_life: int = 500  # steps after which a weight's share in the average has halved
-    precision: str = "auto"
-    seed: int = 0
-    checkpoint_every: int = 500
-    sample_every: int = 500
-    log_every: int = 20
-    keep: int = 2  # checkpoints
-
-
-class Task(Protocol):
-    """What is trained. `module` has the trainable parameters and nothing else."""
-
-    kind: str
-    module: nn.Module
-
-    def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
-        """Groups whose gradients are clipped each on their own."""
-
-    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        """Loss of one step (0-based) and what to log with it; a pure function of the task's seed and the step."""
-
-    def validate(self, ema: nn.Module) -> Mapping[str, float]:
-        """Figures on held-out data with the averaged weights; `score` (lower is better) picks the best."""
-
-    def preview(self, ema: nn.Module, path: Path) -> None:
-        """Write a picture of what the averaged weights do."""
-
+UNREAD = 16  # steps whose losses may be left on a GPU; reading each would make the program wait for it
 
 # where progress goes: (step, steps, figures); the command line shows it
 Reporter = Callable[[int, int, Mapping[str, float]], None]
+Logged = Mapping[str, Tensor | float]
 
 
 def quiet(step: int, steps: int, metrics: Mapping[str, float]) -> None:
@@ -81,45 +47,13 @@ def quiet(step: int, steps: int, metrics: Mapping[str, float]) -> None:
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then half a cosine (Loshchilov & Hutter 2016, arXiv 1608.03983, equation 5)."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup))
-    rest = min(1.0, max(0, step - config.warmup) / max(1, config.steps - config.warmup))
-    floor = config.final_learning_rate
-    return config.learning_rate * warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * rest)))
+    """The learning rate of a step (0-based)."""
+    return warm_cosine(step, config.steps, config.learning_rate, config.warmup, config.final_learning_rate)
 
 
-def ema_update(half_life: int) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """Average with decay 0.5^(1/half_life), less at first so that the start is forgotten."""
-    limit = 0.5 ** (1 / half_life)
-
-    @torch.no_grad()
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        decay = min(limit, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
-
-    return update
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a step is finished and a checkpoint written before leaving."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    names = [signal.SIGINT, signal.SIGTERM]
-
-    def handle(signum: int, _frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt  # the second time means now
-        stop.set()
-
-    previous = {name: signal.signal(name, handle) for name in names}
-    try:
-        yield stop
-    finally:
-        for name, handler in previous.items():
-            signal.signal(name, handler)
+def run_settings(kind: str, settings: Mapping[str, Any], config: TrainConfig) -> dict[str, Any]:
+    """What config.json says of a run."""
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "kind": kind, **settings, "train": asdict(config)}
 
 
 class Trainer:
@@ -137,30 +71,41 @@ class Trainer:
         warn: Callable[[str], None] = lambda sentence: None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """Prepare a run.
+        """Prepare a run, and read the newest whole checkpoint where it goes on. Nothing is written yet.
 
         Args:
             task: what is trained; its module is moved to `device`.
             run: the run's folder; it must not hold another run unless `resume`.
             settings: everything else that config.json records (preset, data, text encoder ...).
             resume: go on from the newest whole checkpoint.
-            warn: gets one sentence for each damaged checkpoint that is passed over.
+            warn: gets one sentence for whatever is passed over: damaged checkpoints, a compiler that does not work.
             observers: are told what is logged and drawn.
 
         Raises:
-            UsageError: the folder holds a run and `resume` is off, or the run there is of another kind.
+            UsageError: the folder holds a run and `resume` is off, or the run there is of another kind; or the batch
+                is to be split and cannot be.
         """
         self.task, self.run, self.config, self.device = task, Path(run), config, device
-        self.folder = self.run / "checkpoints"
-        begun = (self.run / "config.json").exists()
-        if begun and not resume:
-            raise UsageError(f"{run} already holds a run; add --resume to go on with it, or choose another folder")
-        if begun:
-            kind = read_json(self.run / "config.json").get("kind")
-            if kind != task.kind:
-                raise UsageError(f"{run} holds a run of kind '{kind}', not '{task.kind}'; choose another folder")
+        self.settings, self.warn = settings, warn
+        self.folder, self.metrics = self.run / "checkpoints", Metrics(self.run / "metrics.jsonl")
+        self.mine = own_part(config.batch_size)  # what this process computes of each batch
+        self.writes = world().main  # whether this process is the one that writes
+        self.observers = observers if self.writes else ()
+        self.automatic = config.accumulate == AUTOMATIC
+        self._check_split()
+        self.begun = holds_run(self.run)
+        before = self._check_folder(resume) if self.begun else {}
+        if not self.begun and checkpoints.list_checkpoints(self.folder):
+            raise UsageError(f"{run} has checkpoints and no config.json to go with them; choose another folder")
+        if self.automatic and before.get("batch_size") == config.batch_size and before.get("accumulate"):
+            self.config = replace(config, accumulate=before["accumulate"])  # found by trial when the run began
+
         torch.set_flush_denormal(True)
-        task.module.to(device)
+        if device.type == "cuda":  # on CPUs contiguous weights were faster in training
+            task.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            torch.backends.cudnn.benchmark = True
+        else:
+            task.module.to(device)
         self.ema = AveragedModel(
             task.module,
             multi_avg_fn=ema_update(config.ema_half_life),  # type: ignore[arg-type]
@@ -179,36 +124,54 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
         # the fused attention of the CPU is fast forwards and several times slower than plain products backwards
         self.attention = (lambda: sdpa_kernel(SDPBackend.MATH)) if device.type == "cpu" else nullcontext
-        self.observers = observers
+        self.watch = Watch(scaled=half)
+        self.compiled: Sequence[nn.Module] = ()
+        self.replicas: nn.parallel.DistributedDataParallel | None = None  # with many processes, the task's loss
         self.step = 0
         self.best: float | None = None
-        if begun:
-            self._resume(warn)
-        atomic_write_json(
-            self.run / "config.json",
-            {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "kind": task.kind,
-                **settings,
-                "train": asdict(config),
-            },
-        )
-        for observer in self.observers:
-            observer.started(self.run, self.step)
+        self.best_step: int | None = None
+        if self.begun:
+            self._resume()
+        if config.checkpoint_activations:
+            compiling.recompute(task.module)
 
-    def _resume(self, warn: Callable[[str], None]) -> None:
+    def _check_split(self) -> None:
+        pieces = self.config.accumulate
+        if pieces > 1 and self.task.coupled:
+            raise UsageError(
+                f"the rows of a batch see each other in this loss, so a batch of {self.config.batch_size} is not "
+                "computed in parts; leave --accumulate out, and choose a smaller --batch-size or add "
+                "--checkpoint-activations where memory is short"
+            )
+        if pieces > self.mine.count:
+            raise UsageError(
+                f"--accumulate {pieces} is more than the {self.mine.count} pictures of a batch; choose a smaller one"
+            )
+
+    def _check_folder(self, resume: bool) -> dict[str, Any]:
+        """What the run there says of its loop's settings."""
+        if not resume:
+            raise UsageError(f"{self.run} already holds a run; add --resume to go on with it, or choose another folder")
+        before = read_json(self.run / "config.json")
+        if not isinstance(before, dict):
+            raise CelebgenError(f"{self.run / 'config.json'} does not describe a run; choose another folder")
+        if before.get("kind") != self.task.kind:
+            raise UsageError(
+                f"{self.run} holds a run of kind '{before.get('kind')}', not '{self.task.kind}'; choose another folder"
+            )
+        return dict(before.get("train", {}))
+
+    def _resume(self) -> None:
         checkpoint, damaged = checkpoints.newest_checkpoint(self.folder)
         for sentence in damaged:
-            warn(sentence)
+            self.warn(sentence)
         if checkpoint is None:
-            _cut_metrics(self.run / "metrics.jsonl", 0)
             return
         try:
             self.task.module.load_state_dict(checkpoint.weights)
             self.ema.module.load_state_dict(checkpoint.ema)
             checkpoints.unpack_optimizer(self.optimizer, checkpoint.optimizer)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, LookupError) as error:
             raise CelebgenError(
                 f"the checkpoint of step {checkpoint.step} in {self.folder} is of networks of another size; give the "
                 "preset and text encoder that the run was started with, or another run folder"
@@ -217,10 +180,10 @@ class Trainer:
         if checkpoint.state.get("scaler"):
             self.scaler.load_state_dict(checkpoint.state["scaler"])
         self.step, self.best = checkpoint.step, checkpoint.state.get("best")
-        _cut_metrics(self.run / "metrics.jsonl", self.step)
+        self.best_step = checkpoint.state.get("best_step")
 
     def save(self) -> None:
-        """Write a checkpoint of the present step."""
+        """Write a checkpoint of the present step, with the figures up to it on the disk before."""
         tensors = {
             "weights": self.task.module.state_dict(),
             "ema": self.ema.module.state_dict(),
@@ -229,86 +192,251 @@ class Trainer:
         state = {
             "ema_updates": int(self.ema.n_averaged),
             "best": self.best,
+            "best_step": self.best_step,
             "seed": self.config.seed,
             "scaler": self.scaler.state_dict(),
         }
-        checkpoints.write_checkpoint(self.folder, self.step, tensors, state, self.config.keep)
+        self.metrics.sync()
+        checkpoints.write_checkpoint(self.folder, self.step, tensors, state, self.config.keep, self.best_step)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is done."""
+        return self.step >= self.config.steps
 
     def train(self, report: Reporter = quiet) -> dict[str, float]:
-        """Run to the last step; returns the last figures.
+        """Run to the last step; returns the last figures, or none where the run had been finished before.
 
         Raises:
             KeyboardInterrupt: Ctrl-C or SIGTERM came; a checkpoint of the last finished step is on the disk.
-            CelebgenError: a gradient is not finite, or a checkpoint cannot be written.
+            UsageError: another process trains in this folder.
+            CelebgenError: a loss or gradient is not finite, the loss diverges, memory runs out, or a checkpoint
+                cannot be written.
         """
-        try:
-            return self._train(report)
-        finally:
+        if self.finished:
+            self.warn(
+                f"{self.run} is finished: step {self.step} of {self.config.steps} is done; to train on, give --resume "
+                f"and more --steps than {self.step}"
+            )
+            return {}
+        with ExitStack() as stack:
+            stack.enter_context(noticing(f"checkpoints in {self.folder} are good: the same command goes on from them"))
             for observer in self.observers:
-                observer.closed()
+                stack.callback(observer.closed)
+            if self.writes:
+                stack.enter_context(alone(self.run))
+            stop = stack.enter_context(interruptible())
+            self._begin()
+            metrics = self._train(report, stop)
+            barrier()  # what is done with the run next may read what the main process wrote
+            return metrics
 
-    def _train(self, report: Reporter) -> dict[str, float]:
+    def _begin(self) -> None:
+        if len(set(gathered(self.step))) > 1:  # also: nobody writes before all have looked at the folder
+            raise CelebgenError(
+                f"the processes see different checkpoints in {self.folder}; put the run on a disk that all of them share"
+            )
+        if self.config.accumulate == AUTOMATIC:
+            self.config = replace(self.config, accumulate=max(gathered(self._fit())))
+        if self.config.compile:
+            self.compiled = self.task.networks()
+            compiling.compile_networks(self.compiled)
+        if world().size > 1:
+            self.replicas = replicated(self.task)
+        if self.writes:
+            tidy(self.run)
+            self._write_config()
+            self.metrics.cut(self.step)
+        for observer in self.observers:
+            observer.started(self.run, self.step)
+
+    def _write_config(self) -> None:
+        atomic_write_json(self.run / "config.json", run_settings(self.task.kind, self.settings, self.config))
+
+    def _train(self, report: Reporter, stop: Event) -> dict[str, float]:
         config, metrics = self.config, dict[str, float]()
-        with _interruptible() as stop:
-            began, counted = time.perf_counter(), 0
-            while self.step < config.steps:
-                loss, logged = self._one_step()
-                self.step += 1
-                counted += 1
-                last = self.step == config.steps
-                if self.step % config.log_every == 0 or last or stop.is_set():
-                    seconds = time.perf_counter() - began
-                    metrics = {"loss": float(loss), **{k: float(v) for k, v in logged.items()}}
-                    metrics["images_per_second"] = counted * config.batch_size / max(seconds, 1e-9)
-                    metrics |= peak_memory(self.device)
+        began, counted, owed = time.perf_counter(), 0, False
+        while not self.finished:
+            loss, logged = self._one_step()
+            self.step += 1
+            counted += 1
+            stopping = self._stopping(stop)
+            if self.step % config.log_every == 0 or self.finished:
+                self._judge()
+                metrics = self._figures(loss, logged)
+                metrics["images_per_second"] = counted * config.batch_size / max(time.perf_counter() - began, 1e-9)
+                metrics |= peak_memory(self.device)
+                began, counted = time.perf_counter(), 0
+                self._log(metrics)
+            report(self.step, config.steps, metrics)
+            due = owed or self.step % config.checkpoint_every == 0 or self.finished
+            if due or stopping:
+                self._judge()
+                # what a climbing loss has learnt may be thrown away: no earlier checkpoint is given up for it
+                owed = self.watch.climbing and not (stopping or self.finished)
+                if not owed:
+                    if due:
+                        self._validate(metrics)
+                    if self.writes:
+                        self.save()
                     began, counted = time.perf_counter(), 0
-                    self._log(metrics)
-                report(self.step, config.steps, metrics)
-                if self.step % config.checkpoint_every == 0 or last or stop.is_set():
-                    self._validate(metrics)
-                    self.save()
+            if (self.step % config.sample_every == 0 or self.finished) and not stopping:
+                self._preview()
+                began, counted = time.perf_counter(), 0
+            for observer in self.observers:
+                if found := observer.stepped(self.step, self.ema.module):
+                    self._log(found)
+                    metrics |= found
                     began, counted = time.perf_counter(), 0
-                if (self.step % config.sample_every == 0 or last) and not stop.is_set():
-                    picture = self.run / "samples" / f"step-{self.step:07d}.png"
-                    with torch.no_grad(), self.autocast():
-                        self.task.preview(self.ema.module, picture)
-                    for observer in self.observers:
-                        observer.sampled(self.step, picture)
-                    began, counted = time.perf_counter(), 0
-                for observer in self.observers:
-                    if found := observer.stepped(self.step, self.ema.module):
-                        self._log(found)
-                        metrics |= found
-                        began, counted = time.perf_counter(), 0
-                if stop.is_set():
-                    raise KeyboardInterrupt(f"step {self.step} is on the disk; add --resume to go on from it")
+            if stopping:
+                raise KeyboardInterrupt(f"step {self.step} is on the disk; the same command, or one with --resume, goes "
+                                        "on from it")  # fmt: skip
         return metrics
 
-    def _one_step(self) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+    def _stopping(self, stop: Event) -> bool:
+        """Whether to leave after this step; asked once a step, and answered alike in all processes."""
+        return any_of(stop.is_set())
+
+    def _one_step(self) -> tuple[Tensor, Logged]:
         self.task.module.train()
         for entry in self.optimizer.param_groups:
             entry["lr"] = learning_rate(self.step, self.config)
-        with self.autocast(), self.attention():
-            loss, logged = self.task.loss(self.step)
-        with self.attention():
-            self.scaler.scale(loss).backward()
+        loss, logged = self._gradients()
         self.scaler.unscale_(self.optimizer)
-        for group in self.groups:
-            norm = nn.utils.clip_grad_norm_(group, self.config.clip)
-            if not self.scaler.is_enabled() and not math.isfinite(float(norm)):  # the scaler skips such steps by itself
-                raise CelebgenError(
-                    f"loss {float(loss):.4g} of step {self.step + 1} has a gradient that is not finite, so training "
-                    f"stopped before it was applied; the checkpoints in {self.folder} are good: go on from them with "
-                    "--resume and a lower --learning-rate, or another --seed"
-                )
+        norms = [nn.utils.clip_grad_norm_(group, self.config.clip) for group in self.groups]
+        watched = loss if self.task.watched == "loss" else torch.as_tensor(logged[self.task.watched])
+        watched = mean_of_all(watched)  # all processes stop at the same step
+        # the scaler skips steps whose gradients are not finite by itself
+        self.watch.add(self.step, watched, [] if self.scaler.is_enabled() else norms)
+        if self.device.type == "cpu" or self.watch.pending >= UNREAD:
+            self._judge()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update_parameters(self.task.module)
-        return loss.detach(), logged
+        return loss, logged
+
+    def _gradients(self) -> tuple[Tensor, Logged]:
+        """Gradients of this process's part of the batch, in as many micro-batches as it takes; loss and figures."""
+        while True:
+            try:
+                return self._accumulated(self.mine.split(self.config.accumulate))
+            except Exception as error:  # compilers raise what they like
+                self.optimizer.zero_grad(set_to_none=True)
+                if fitting.out_of_memory(error):
+                    self._split_further(error)
+                elif self.compiled and not isinstance(error, CelebgenError):
+                    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                    self.warn(f"torch.compile does not work here ({reason}); training goes on without it")
+                    compiling.undo(self.compiled)
+                    self.compiled = ()
+                else:
+                    raise
+
+    def _accumulated(self, parts: Sequence[Part]) -> tuple[Tensor, Logged]:
+        """The mean over the rows of all parts, whose gradients are added up."""
+        total, figures = torch.zeros((), device=self.device), dict[str, Tensor | float]()
+        for part in parts:
+            share = part.count / self.mine.count
+            with self._synchronised(part is parts[-1]):
+                with self.autocast(), self.attention():
+                    loss, logged = self._loss(part)
+                with self.attention():
+                    self.scaler.scale(loss * share).backward()
+            total = total + loss.detach() * share
+            for name, value in logged.items():
+                figures[name] = figures.get(name, 0.0) + value * share
+        return total, figures
+
+    def _loss(self, part: Part) -> tuple[Tensor, Logged]:
+        if self.replicas is not None:
+            averaged: tuple[Tensor, Logged] = self.replicas(self.step, part)
+            return averaged
+        whole = part == Part(0, self.config.batch_size)
+        return self.task.loss(self.step) if whole else self.task.loss(self.step, part)
+
+    def _synchronised(self, last: bool) -> AbstractContextManager[None]:
+        """Around each micro-batch; gradients are shared between processes with the last."""
+        return nullcontext() if last or self.replicas is None else self.replicas.no_sync()
+
+    def _fit(self) -> int:
+        """Find by trial how many micro-batches it takes; weights and buffers stay as they are."""
+        if self.task.coupled:
+            return 1
+        buffers = {name: value.clone() for name, value in self.task.module.named_buffers()}
+        # AdamW makes its two moments with the first step; a fit without them would not last
+        moments = [torch.empty_like(p) for group in self.groups for p in group for _ in range(2)]
+        self.task.module.train()
+
+        def forward(part: Part) -> Tensor:
+            with self.autocast(), self.attention():
+                return self.task.loss(self.step, part)[0]
+
+        def attempt(part: Part) -> None:
+            try:
+                with self.attention():
+                    forward(part).backward()
+            finally:
+                self.optimizer.zero_grad(set_to_none=True)
+
+        try:
+            pieces = fitting.fewest_parts(self.mine, attempt, forward, self.device)
+        finally:
+            del moments
+            for name, value in self.task.module.named_buffers():
+                value.copy_(buffers[name])
+        if pieces > 1:
+            largest = -(-self.mine.count // pieces)
+            self.warn(f"a batch of {self.mine.count} is computed in {pieces} parts of at most {largest}, which fit")
+        return pieces
+
+    def _split_further(self, error: Exception) -> None:
+        """Memory ran out in the middle of a run: take twice as many micro-batches where that was left to us.
+
+        Raises:
+            CelebgenError: it was not, or one row does not fit.
+        """
+        pieces = self.config.accumulate
+        alike = world().size == 1  # one of many processes cannot do so alone
+        if not (self.automatic and alike) or self.task.coupled or pieces == self.mine.count:
+            remedy = "" if self.task.coupled else "give --batch-size auto or a larger --accumulate, "
+            raise CelebgenError(
+                f"memory of {self.device} ran out in step {self.step + 1} with {-(-self.mine.count // pieces)} "
+                f"pictures at a time; {remedy}add --checkpoint-activations, or choose a smaller --batch-size"
+            ) from error
+        self.config = replace(self.config, accumulate=min(2 * pieces, self.mine.count))
+        self.warn(f"memory ran out in step {self.step + 1}; from here on a batch is computed in "
+                  f"{self.config.accumulate} parts")  # fmt: skip
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.writes:
+            self._write_config()
+
+    def _judge(self) -> None:
+        trouble = self.watch.judge()
+        if trouble is not None:
+            self._stop_for(trouble)
+
+    def _stop_for(self, trouble: Trouble) -> NoReturn:
+        """Raise an error that names the step, its batch and the checkpoint to go on from."""
+        rows = [int(row) for row in self.task.rows(trouble.step)]
+        if self.writes:
+            atomic_write_json(
+                self.run / "stopped.json", {"step": trouble.step + 1, "reason": trouble.reason, "rows": rows}
+            )
+        good = [path.name for path in checkpoints.list_checkpoints(self.folder)]
+        shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+        batch = f"its batch is rows {shown} of the training split (all in {self.run / 'stopped.json'})" if rows else ""
+        raise CelebgenError(
+            f"{trouble.reason}, so training stopped; {batch + '; ' if batch else ''}"
+            + (f"the checkpoints up to {good[-1]} are good: go on from there with --resume and" if good else "start with")
+            + " a lower --learning-rate, or another --seed"
+        )
 
     def _validate(self, metrics: dict[str, float]) -> None:
-        """Log the held-out figures and keep the averaged weights of the best score apart."""
+        """Log the held-out figures and keep the averaged weights of the best score apart: work of the main process."""
+        if not self.writes:
+            return
         with torch.no_grad(), self.autocast():
             figures = dict(self.task.validate(self.ema.module))
         if not figures:
@@ -317,30 +445,35 @@ class Trainer:
         self._log(figures)
         score = figures.get("score")
         if score is not None and (self.best is None or score < self.best):
-            self.best = score
-            temporary = self.run / ".best.safetensors.tmp"
-            try:
-                checkpoints.save_tensors(self.ema.module.state_dict(), temporary)
-                os.replace(temporary, self.run / "best.safetensors")
-            finally:
-                temporary.unlink(missing_ok=True)
+            self.best, self.best_step = score, self.step
+            self._save_best()
+
+    def _save_best(self) -> None:
+        temporary = self.run / ".best.safetensors.tmp"
+        try:
+            checkpoints.save_tensors(self.ema.module.state_dict(), temporary)
+            os.replace(temporary, self.run / "best.safetensors")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _preview(self) -> None:
+        if not self.writes:
+            return
+        picture = self.run / "samples" / f"step-{self.step:07d}.png"
+        with torch.no_grad(), self.autocast():
+            self.task.preview(self.ema.module, picture)
+        for observer in self.observers:
+            observer.sampled(self.step, picture)
+
+    def _figures(self, loss: Tensor, logged: Logged) -> dict[str, float]:
+        """What is logged of a step: means over the whole batch."""
+        return dict(zip(("loss", *logged), mean_of([loss, *logged.values()]), strict=True))
 
     def _log(self, metrics: Mapping[str, float]) -> None:
-        with (self.run / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            rounded = {k: float(f"{v:.6g}") for k, v in metrics.items()}
-            file.write(json.dumps({"step": self.step, **rounded}) + "\n")
+        if self.writes:
+            self.metrics.add(self.step, metrics)
         for observer in self.observers:
             observer.logged(self.step, metrics)
-
-
-def _cut_metrics(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be done again."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [
-            line for line in lines if line.startswith("{") and line.endswith("}") and json.loads(line)["step"] <= step
-        ]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def with_overrides(config: TrainConfig, **values: Any) -> TrainConfig:

@@ -4,6 +4,7 @@ The batch of a step is a function of (seed, step) and nothing else. A part is a 
 shared out, every row meets the same caption, noise, timestep and flip.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,4 +34,4 @@ class Part:
         if not 1 <= pieces <= self.count:
             raise ValueError(f"{self.count} rows cannot be split into {pieces} parts")
         bounds = [self.first + i * self.count // pieces for i in range(pieces + 1)]
-        return [Part(a, b - a) for a, b in zip(bounds, bounds[1:])]
+        return [Part(a, b - a) for a, b in itertools.pairwise(bounds)]

@@ -113,7 +113,8 @@ def test_it_learns_and_keeps_what_it_should(tmp_path: Path) -> None:
     assert all(line["double"] == pytest.approx(2 * line["loss"], rel=1e-4) for line in lines if "loss" in line)
     assert task.previews == [f"step-{i:07d}.png" for i in range(20, 201, 20)]
     names = [p.name for p in list_checkpoints(tmp_path / "checkpoints")]
-    assert names == ["step-0000190", "step-0000200"]
+    best = f"step-{trained.best_step:07d}"
+    assert names == sorted({best, "step-0000180", "step-0000190", "step-0000200"})
     scores = [line["score"] for line in lines if "score" in line]
     assert len(scores) == 20
     assert trained.best == pytest.approx(min(scores), rel=1e-4)
@@ -227,13 +228,13 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
-    trainer(tmp_path)
+    trainer(tmp_path, replace(CONFIG, steps=1)).train()
     with pytest.raises(UsageError, match=r"already holds a run; add --resume"):
         trainer(tmp_path)
 
 
 def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
-    trainer(tmp_path)
+    trainer(tmp_path, replace(CONFIG, steps=1)).train()
     other = Toy()
     other.kind = "other"
     with pytest.raises(UsageError, match=r"holds a run of kind 'toy', not 'other'"):

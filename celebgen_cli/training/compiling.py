@@ -1,0 +1,41 @@
+"""Time and memory of a task's networks: torch.compile, and activations that are computed again.
+
+Both are done in place: names of weights, averages and checkpoints stay as they are.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from celebgen_cli.models.layers import Block
+
+OPTIONS: dict[str, Any] = {"dynamic": False}  # a run has batches of one or two sizes
+
+
+def callable_networks(module: nn.Module) -> list[nn.Module]:
+    """The outermost modules that are called: the module itself, or the parts of one that is a mere holder of parts."""
+    if type(module).forward is not nn.Module.forward:
+        return [module]
+    return [part for child in module.children() for part in callable_networks(child)]
+
+
+def compile_networks(networks: Sequence[nn.Module]) -> None:
+    """Compile each network when it is first called."""
+    for network in networks:
+        network.compile(**OPTIONS)
+
+
+def undo(networks: Sequence[nn.Module]) -> None:
+    """Go back to the networks as they were."""
+    for network in networks:
+        network._compiled_call_impl = None  # what nn.Module.compile has set
+
+
+def recompute(module: nn.Module) -> None:
+    """Let blocks compute their activations again on the way back, rather than keep them."""
+    for part in module.modules():
+        if isinstance(part, Block):
+            part.recompute = True
+        elif callable(switch := getattr(part, "set_grad_checkpointing", None)):  # open_clip's towers
+            switch(True)

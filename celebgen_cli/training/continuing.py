@@ -1,0 +1,138 @@
+"""Whether a command goes on with the run that its folder holds, and one process at a time in that folder."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.files import read_json
+
+# what is told of a run but is no setting: where the data is found may change, as long as the data does not
+IGNORED = {"data.dataset", "data.train_images", "data.crop", "data.size", "format", "format_version", "token_ids"}
+PATHS = {"data.valid", "vae", "denoiser", "init_from"}
+# words of the command line where they are not the setting's own name; these are also told first
+WORDS = {
+    "preset": "--preset", "data.fingerprint": "DATASET", "data.valid": "--valid", "captions.source": "--captions",
+    "captions.files_share": "--files-share", "text": "--text", "vae": "--vae", "init_from": "--init-from",
+    "unet.init": "--init", "denoiser": "--denoiser", "drawn": "--drawn", "perceptual": "--perceptual",
+    "prior_steps": "--prior-steps", "loss.beta": "--beta", "loss.scale": "--scale", "loss.contrast": "--contrast",
+    "loss.adversarial": "--adversarial", "loss.freeze_encoder": "--freeze-encoder",
+}  # fmt: skip
+
+
+def holds_run(run: Path) -> bool:
+    """Whether there is a run in this folder; its config.json is there before its first checkpoint."""
+    return (run / "config.json").is_file()
+
+
+def goes_on(run: Path, settings: Mapping[str, Any], resume: bool, automatic: bool = False) -> bool:
+    """Whether to go on with the run in this folder: it is asked for, or the settings are those of the run.
+
+    Args:
+        settings: what the command would write to config.json.
+        resume: `--resume` was given, and with it any setting may be another.
+        automatic: the number of micro-batches is to be found by trial, so another one is no other setting.
+
+    Raises:
+        UsageError: the folder holds a run with other settings; they are named.
+        CelebgenError: its config.json cannot be read.
+    """
+    if not holds_run(run):
+        return False
+    if resume:
+        return True
+    before = read_json(run / "config.json")
+    if not isinstance(before, dict):
+        raise CelebgenError(f"{run / 'config.json'} does not describe a run; choose another folder")
+    if before.get("kind") != settings.get("kind"):
+        raise UsageError(f"{run} holds a run of kind '{before.get('kind')}', not '{settings.get('kind')}'; "
+                         "choose another folder")  # fmt: skip
+    found = differences(before, settings)
+    if automatic:
+        found.pop("train.accumulate", None)
+    if found:
+        told = sorted(found, key=lambda name: (name not in WORDS, list(WORDS).index(name) if name in WORDS else 0))
+        said = [f"{_word(name)} is {_short(found[name][0])} there and {_short(found[name][1])} here" for name in told]
+        more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+        raise UsageError(
+            f"{run} already holds a run with other settings ({', '.join(said[:3])}{more}); add --resume to go on with "
+            "it, give the settings that it was started with, or choose another folder"
+        )
+    return True
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings of both that are not the same: dotted name -> (before, now).
+
+    A setting that `before` lacks was written by an earlier version, which did not know it.
+    """
+    old, new = _flat(before), _flat(json.loads(json.dumps(now)))
+    return {
+        name: (old[name], value)
+        for name, value in new.items()
+        if name in old and name not in IGNORED and not _same(name, old[name], value)
+    }
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, part in value.items():
+        if isinstance(part, Mapping):
+            flat |= _flat(part, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = part
+    return flat
+
+
+def _same(name: str, before: Any, now: Any) -> bool:
+    if name in PATHS and before is not None and now is not None:
+        return Path(before).resolve() == Path(now).resolve()
+    return bool(before == now)
+
+
+def _word(name: str) -> str:
+    if name.startswith("train."):
+        return "--" + name.removeprefix("train.").replace("_", "-")
+    return WORDS.get(name, name)
+
+
+def _short(value: Any) -> str:
+    text = "not given" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Hold the run's folder while the block runs.
+
+    Raises:
+        UsageError: another process holds it.
+        CelebgenError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise UsageError(f"another process trains in {run}; wait for it, or choose another folder") from error
+    except OSError as error:
+        raise CelebgenError(f"cannot write {run}: {error.strerror}; choose another place") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def tidy(run: Path) -> None:
+    """Remove what killed processes left half written under temporary names; call it while `alone`."""
+    for pattern in (".*.tmp", "checkpoints/.*.tmp", "samples/.*.tmp"):
+        for path in run.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
