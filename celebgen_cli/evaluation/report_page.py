@@ -14,6 +14,7 @@ from celebgen_cli.evaluation.report_parts import PARTS, Measured
 from celebgen_cli.images import read_pixels
 from celebgen_cli.pages import html
 from celebgen_cli.pages.pictures import picture
+from celebgen_cli.pages.plots import COLOURS, bars_plot
 
 TITLES = {
     "fid": "Distance to real faces", "prc": "Precision and recall", "attributes": "Attributes",
@@ -36,8 +37,8 @@ def render(measured: Measured, value: Mapping[str, Any]) -> str:
     if len(measured.faces):
         sections.append(("faces", "Faces", _faces(measured)))
     makers = {
-        "fid": _distance, "prc": _distance, "attributes": _attributes, "text": _text,
-        "reconstruction": _reconstruction, "memorization": _memorization,
+        "fid": lambda part, work: _stages(parts) + _distance(part, work), "prc": _distance, "attributes": _attributes,
+        "text": _text, "reconstruction": _reconstruction, "memorization": _memorization,
     }  # fmt: skip
     sections += [(name, TITLES[name], makers[name](parts[name], measured.work)) for name in makers if name in parts]
     sections.append(("how", "How it was measured", _how(value)))
@@ -83,7 +84,8 @@ def _against(against: Mapping[str, Any]) -> str:
     out += html.table(["figure", "here", "there", "change"], rows, raw=True) if rows else "<p>No figure is in both.</p>"
     if against["conditions_differ"]:
         out += f"<h3>Not measured alike</h3>{_list(against['conditions_differ'])}"
-    missing = [f"only {where}: {name}" for where in ("here", "there") for name in against[f"only_{where}"]]
+    sides = {where: against[f"only_{where}"] for where in ("here", "there")}
+    missing = [f"Only {where}: {', '.join(names)}." for where, names in sides.items() if names]
     return out + (_list(missing) if missing else "")
 
 
@@ -111,6 +113,22 @@ def _distance(part: Mapping[str, Any], work: Path) -> str:
         sets = escape(str(floor["sets"]))
         out += f"<p>Real against real: {floor['n']:,} and {floor['n_real']:,} images ({sets}).</p>"
     return out + _sides(part)
+
+
+def _stages(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Bars that show the stages apart: FID of real faces, reconstructions, what is drawn, and the prior alone."""
+    fid, through = parts["fid"], parts.get("reconstruction") or {}
+    floor, prior = fid.get("floor") or {}, through.get("prior") or {}
+    found = [
+        ("other real faces", floor.get("fid"), floor.get("n")),
+        ("reconstructions", through.get("rfid"), through.get("n")),
+        ("generated", fid["fid"], fid["generated"].get("n")),
+        ("prior alone", prior.get("fid"), prior.get("n")),
+    ]
+    known = [(f"{label}, N {n:,}" if n else label, value) for label, value, n in found if value is not None]
+    plot = bars_plot([(label, value, f"{value:.1f}") for label, value in known], "FID by stage")
+    note = "FID of each stage. It is higher the fewer the images, so bars of different N do not compare."
+    return f"<figure>{plot}<figcaption>{note}</figcaption></figure>"
 
 
 def _attributes(part: Mapping[str, Any], work: Path) -> str:
@@ -211,7 +229,7 @@ def _how(value: Mapping[str, Any]) -> str:
     rows = [[name.replace("_", " "), str(setting)] for name, setting in settings.items() if setting not in (None, "")]
     if "seed" in generated:
         rows.append(["first seed", str(generated["seed"])])
-    rows += [["SHA-256", str(generated.get("sha256"))], *([name, text] for name, text in value["versions"].items())]
+    rows += [["SHA-256", str(generated.get("sha256"))[:16]], *([name, text] for name, text in value["versions"].items())]
     measured = ", ".join(name for name in PARTS if name in value["parts"])
     return f"<p>Measured: {measured}.</p>" + html.table(["", ""], rows, text=2)
 
@@ -231,11 +249,12 @@ def _sides(part: Mapping[str, Any]) -> str:
 def _bar(hit: float, ceiling: float, floor: float) -> str:
     """A bar as long as `hit`, with marks at what luck and real faces reach."""
     marks = "".join(
-        f'<rect x="{100 * at - 0.6:.1f}" y="0" width="1.2" height="10" class="mark"/>' for at in (floor, ceiling)
+        f'<rect x="{100 * at - 0.6:.1f}" width="1.2" height="10" class="mark"/>' for at in (floor, ceiling)
     )
     return (
         '<svg class="hit" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect class="back" width="100" height="10"/><rect class="bar" y="2" width="{100 * hit:.1f}" height="6"/>'
+        '<rect class="back" width="100" height="10" fill="#e4e4e9"/>'
+        f'<rect class="bar" y="2" width="{100 * hit:.1f}" height="6" fill="{COLOURS[0]}"/>'
         f"{marks}</svg>"
     )
 

@@ -1,4 +1,4 @@
-"""A plot of lines as SVG, in a page's own colours or as a file of its own."""
+"""Plots of lines and of bars as SVG, in a page's own colours or as a file of its own."""
 
 from __future__ import annotations
 
@@ -104,6 +104,27 @@ def lines_plot(lines: Sequence[Line], across: str, up: str, *, log: bool = False
             f'<line x1="{left}" x2="{left + 22}" y1="{y}" y2="{y}" {look}/>'
             f'<circle cx="{left + 11}" cy="{y}" r="3" fill="{colour}"/>'
             f'<text x="{left + 29}" y="{y + 4}">{escape(line.label)}</text>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def bars_plot(bars: Sequence[tuple[str, float, str]], title: str) -> str:
+    """Lying bars from 0, one below the other, as SVG: (label, value of at least 0, the value as text) of each.
+
+    Raises:
+        ValueError: there is no bar.
+    """
+    if not bars:
+        raise ValueError("a plot needs a bar")
+    width, left, right, step = 560, 190, 64, 26
+    longest = max(value for _, value, _ in bars) or 1.0
+    parts = [f'<svg viewBox="0 0 {width} {step * len(bars) + 6}" role="img" aria-label="{escape(title)}">']
+    for i, (label, value, text) in enumerate(bars):
+        y, long = step * i + 4, (width - left - right) * max(value, 0.0) / longest
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(label)}</text>'
+            f'<rect class="bar" x="{left}" y="{y}" width="{long:.1f}" height="{step - 7}" fill="{COLOURS[0]}"/>'
+            f'<text x="{left + long + 6:.1f}" y="{y + 14}">{escape(text)}</text>'
         )
     return "".join([*parts, "</svg>"])
 

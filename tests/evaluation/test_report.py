@@ -243,6 +243,7 @@ def test_the_page_has_everything_and_escapes_it(tmp_path: Path) -> None:
     for words in ("a &lt;face&gt;", "p &amp; q", "mind &lt;it&gt;", "why &amp; how", "m&lt;1&gt;: report",
                   "a &lt;b&gt;", "30.00 ± 0.25", "6.00", "28.00 ± 0.10", "so it flatters", "missed: Bald"):  # fmt: skip
         assert words in page, words
+    assert ">other real faces, N 500</text>" in page and ">generated, N 1,000</text>" in page
     assert "must not be published" in page.replace("\n", " ") and page.count("data:image/jpeg") == 4
     assert "<b>" not in page.split("</style>")[1]
     for name in ("pairs.png", "reconstruction/0.png"):

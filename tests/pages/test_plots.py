@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from celebgen_cli.pages.plots import COLOURS, Line, lines_plot, nice_ticks, standalone
+from celebgen_cli.pages.plots import COLOURS, Line, bars_plot, lines_plot, nice_ticks, standalone
 
 
 def circles(svg: str) -> list[tuple[float, float]]:
@@ -40,6 +40,15 @@ def test_more_lines_than_colours_are_told_apart() -> None:
     svg = lines_plot([Line(str(i), [(1, i, 0), (2, i, 0)]) for i in range(len(COLOURS) + 1)], "x", "y")
     looks = re.findall(r"<polyline points=\"[^\"]*\" ([^/]*)/>", svg)
     assert len(set(looks)) == len(COLOURS) + 1
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    svg = bars_plot([("a & b", 10, "10.0"), ("c", 2.5, "2.5"), ("d", 0, "0")], "FID")
+    ElementTree.fromstring(standalone(svg))
+    long = [float(width) for width in re.findall(r'<rect class="bar" [^>]*width="([\d.]+)"', svg)]
+    assert long[1] == pytest.approx(long[0] / 4, abs=0.1) and long[2] == 0 and "a &amp; b" in svg
+    with pytest.raises(ValueError, match="needs a bar"):
+        bars_plot([], "FID")
 
 
 def test_a_plot_needs_a_point() -> None:
