@@ -229,7 +229,8 @@ def _how(value: Mapping[str, Any]) -> str:
     rows = [[name.replace("_", " "), str(setting)] for name, setting in settings.items() if setting not in (None, "")]
     if "seed" in generated:
         rows.append(["first seed", str(generated["seed"])])
-    rows += [["SHA-256", str(generated.get("sha256"))[:16]], *([name, text] for name, text in value["versions"].items())]
+    rows.append(["SHA-256", str(generated.get("sha256"))[:16]])
+    rows += [[name, text] for name, text in value["versions"].items()]
     measured = ", ".join(name for name in PARTS if name in value["parts"])
     return f"<p>Measured: {measured}.</p>" + html.table(["", ""], rows, text=2)
 
