@@ -111,6 +111,10 @@ class CLIPTask(Task):
     def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
         return [list(self.model.parameters())]
 
+    def networks(self) -> Sequence[nn.Module]:
+        clip = self.model.clip
+        return [clip.text, clip.visual, self.model.read]  # what encode_text and encode_image call
+
     @property
     def device(self) -> torch.device:
         return self.model.read.weight.device
@@ -180,6 +184,10 @@ class CLIPTask(Task):
         told = torch.from_numpy(~stored).to(self.device)[:, None]
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         return torch.where(told, loss, 0.0).sum() / max(1.0, told_in_all * share * target.shape[1])
+
+    def rows(self, step: int) -> Sequence[int]:
+        examples = self.train
+        return examples.rows[batch_rows(len(examples), self.batch_size, step, self.seed)].tolist()
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         figures = self.measure(ema, captions_count=1024, images_count=512)

@@ -123,6 +123,10 @@ class DiffusionTask(Task):
         predicted = model(x_t, t, features.select(pick(spoken)), shown)
         return diffusion_loss(predicted, target, t, self.schedule, settings.gamma), {}
 
+    def rows(self, step: int) -> Sequence[int]:
+        examples = self.train[0]
+        return examples.rows[batch_rows(len(examples), self.batch_size, step, self.seed)].tolist()
+
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         """The loss on 1,024 held-out latents with noise and timesteps that are always the same."""
         assert isinstance(ema, UNet)

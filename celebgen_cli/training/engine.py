@@ -234,7 +234,7 @@ class Trainer:
     def _begin(self) -> None:
         if len(set(gathered(self.step))) > 1:  # also: nobody writes before all have looked at the folder
             raise CelebgenError(
-                f"the processes see different checkpoints in {self.folder}; put the run on a disk that all of them share"
+                f"the processes see different checkpoints in {self.folder}; put the run on a disk that they share"
             )
         if self.config.accumulate == AUTOMATIC:
             self.config = replace(self.config, accumulate=max(gathered(self._fit())))
@@ -289,8 +289,8 @@ class Trainer:
                     metrics |= found
                     began, counted = time.perf_counter(), 0
             if stopping:
-                raise KeyboardInterrupt(f"step {self.step} is on the disk; the same command, or one with --resume, goes "
-                                        "on from it")  # fmt: skip
+                raise KeyboardInterrupt(f"step {self.step} is on the disk; the same command, or one with --resume, "
+                                        "goes on from it")  # fmt: skip
         return metrics
 
     def _stopping(self, stop: Event) -> bool:
@@ -429,7 +429,7 @@ class Trainer:
         batch = f"its batch is rows {shown} of the training split (all in {self.run / 'stopped.json'})" if rows else ""
         raise CelebgenError(
             f"{trouble.reason}, so training stopped; {batch + '; ' if batch else ''}"
-            + (f"the checkpoints up to {good[-1]} are good: go on from there with --resume and" if good else "start with")
+            + (f"the checkpoints up to {good[-1]} are good: go on from it with --resume and" if good else "start with")
             + " a lower --learning-rate, or another --seed"
         )
 

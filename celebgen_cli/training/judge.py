@@ -65,6 +65,10 @@ class JudgeTask(Task):
         logits = self.model(augment(images, draws, self.settings.augmentation), keep)
         return label_loss(logits, torch.from_numpy(self.train.attributes(rows)).to(self.device)), {}
 
+    def rows(self, step: int) -> Sequence[int]:
+        examples = self.train
+        return examples.rows[batch_rows(len(examples), self.batch_size, step, self.seed)].tolist()
+
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         """Mean accuracy over the attributes on at most 4,096 held-out pictures."""
         accuracy = float(np.nanmean(self.accuracies(ema, 4096)))

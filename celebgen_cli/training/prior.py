@@ -57,6 +57,10 @@ class PriorTask(Task):
             features = self.text(part.of(texts))
         return cross_entropy(q, self.module(features)).mean(), {}
 
+    def rows(self, step: int) -> Sequence[int]:
+        examples = self.train[0]
+        return examples.rows[batch_rows(len(examples), self.batch_size, step, self.seed)].tolist()
+
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         """Held-out nats a dimension with text and without, and the latent's health: its whitened variance near 1."""
         examples, latents = self.held_out

@@ -28,6 +28,7 @@ from celebgen_cli.training.batches import (
     random_sides,
     torch_generator,
 )
+from celebgen_cli.training.compiling import callable_networks
 from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.health import LatentHealth
@@ -76,6 +77,8 @@ class CVAETask(Task):
         self.model = CVAE(config)
         adversarial = self.coupled = self.settings.adversarial > 0  # the critic's share depends on the whole batch
         self.critic = Critic(config.pooled_width, perceptual) if adversarial else None
+        # the deception's weight follows the gradients, so their sum goes up and down with it
+        self.watched = "l1" if adversarial else "loss"
         self.module: nn.Module = self.model if self.critic is None else AdversarialCVAE(self.model, self.critic)
         if self.settings.freeze_encoder:
             self.model.encoder.requires_grad_(False)
@@ -88,6 +91,9 @@ class CVAETask(Task):
         if not frozen:
             groups = [[*model.encoder.parameters(), *model.decoder.parameters()], list(model.prior.parameters())]
         return groups if self.critic is None else [*groups, list(self.critic.parameters())]
+
+    def networks(self) -> Sequence[nn.Module]:
+        return callable_networks(self.model)  # the critic is called in ways of its own
 
     @property
     def device(self) -> torch.device:
@@ -191,6 +197,10 @@ class CVAETask(Task):
         if self.perceptual is not None and small.shape[-1] >= 32:  # AlexNet's last layer has nothing left of less
             loss = loss + self.settings.lpips * self.perceptual(decoded, small).mean()
         return loss
+
+    def rows(self, step: int) -> Sequence[int]:
+        examples = self.train
+        return examples.rows[batch_rows(len(examples), self.batch_size, step, self.seed)].tolist()
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         """PSNR and LPIPS of reconstructions of 256 held-out pictures, the text dropped, and the latent's health."""
