@@ -80,6 +80,76 @@ def test_statistics(tmp_path: Path, faces: Faces) -> None:
     assert "KID is left out" in out.stderr and "KID" not in out.stdout
 
 
+def test_kid_and_precision_and_recall(tmp_path: Path, faces: Faces) -> None:
+    data = write_dataset(tmp_path / "data", *faces)
+    out = run("kid", "--num", 30, f"{data}:valid", data)
+    assert out.exit_code == 0, out.stderr
+    lines = out.stdout.splitlines()
+    assert lines[0].startswith("KID ") and "100 subsets of 30" in lines[0] and lines[1].startswith("floor      KID ")
+    assert "fewer than the 1,000 of a subset of KID" in out.stderr and "FID" not in out.stdout
+    out = run("prc", data, data, "--quiet")
+    lines = out.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "precision", "recall", "f", "density", "coverage", "floor", "between", "features", "generated", "real", "tools",
+    ]  # fmt: skip
+    assert lines[0].split()[1] == lines[1].split()[1] == "1.0000" and lines[7] == "features   stub, layer 16"
+    assert lines[5].startswith("floor      precision 0.") and lines[6].endswith("N 30 and 30") and out.stderr == ""
+    value = json.loads(run("prc", data, data, "--no-floor", "--json").stdout)
+    assert (value["metric"], value["neighbors"], value["coverage_neighbors"], value["floor"]) == ("prc", 3, 5, None)
+
+
+def test_several_sampling_seeds(tmp_path: Path, faces: Faces) -> None:
+    data = write_dataset(tmp_path / "data", *faces)
+    words = ("--num", 20, "--json", "--quiet", "--no-floor")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}", encoding="utf-8")
+    value = json.loads(run("fid", model, data, "--repeats", 3, "--seed", 5, "--save", tmp_path / "kept", *words).stdout)
+    alone = [json.loads(run("fid", model, data, "--seed", seed, *words).stdout) for seed in (5, 25, 45)]
+    assert value["spread"]["seeds"] == [5, 25, 45]
+    assert value["spread"]["fid"]["values"] == pytest.approx([one["fid"] for one in alone], rel=1e-9)
+    assert value["fid"] == pytest.approx(np.mean([one["fid"] for one in alone]), rel=1e-9)
+    assert value["spread"]["kid"]["deviation"] == pytest.approx(np.std([one["kid"] for one in alone], ddof=1), rel=1e-6)
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["seed-25", "seed-45", "seed-5"]
+    out = run("fid", model, data, "--repeats", 2, "--num", 20)
+    assert "over 2 sets (seeds 0, 20)" in out.stdout.splitlines()[0]
+    out = run("fid", data, data, "--repeats", 2)
+    assert out.exit_code == 2 and "--repeats draws other faces" in out.stderr
+
+
+def test_the_floor_by_other_real_images_and_by_statistics(tmp_path: Path, faces: Faces) -> None:
+    images, attributes = faces
+    data = write_dataset(tmp_path / "data", images[:40], attributes[:40])
+    others, file = write_images(tmp_path / "others", images[40:]), tmp_path / "s.safetensors"
+    value = json.loads(run("fid", data, data, "--num", 20, "--floor", others, "--json").stdout)
+    apart = json.loads(run("fid", others, data, "--no-floor", "--json").stdout)
+    assert value["floor"]["fid"] == pytest.approx(apart["fid"], rel=1e-9)
+    assert (value["floor"]["n"], value["floor"]["n_real"], value["floor"]["sets"]) == (20, 40, "others and data:valid")
+    assert run("stats", data, "-o", file).exit_code == 0
+    told = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert told["floor"]["n"] == 20 and told["network"] == "stub" and told["crop"] == "face178" and told["size"] == 32
+    carried = json.loads(run("fid", others, file, "--json").stdout)["floor"]
+    assert carried["fid"] == told["floor"]["fid"] and "extrapolated" in carried
+    assert run("stats", data, "-o", file, "--force", "--no-floor").exit_code == 0
+    assert "the floor is left out" in run("fid", others, file).stderr
+
+
+def test_what_a_reference_lacks_is_said_before_anything_is_drawn(
+    tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "s.safetensors"
+    assert run("stats", write_dataset(tmp_path / "data", *faces), "-o", file).exit_code == 0
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(module, "load_pipeline", lambda word, device: pytest.fail("the model was loaded first"))
+    for metric in ("kid", "prc"):
+        out = run(metric, tmp_path / "model", file)
+        assert out.exit_code == 1 and "needs the features of every image" in out.stderr
+    monkeypatch.setattr(module, "load_inception", lambda *args, **kwargs: StubExtractor(1))
+    out = run("fid", tmp_path / "model", file)
+    assert out.exit_code == 1 and "other Inception weights" in out.stderr
+
+
 def test_errors_are_one_sentence(tmp_path: Path, faces: Faces) -> None:
     data = write_dataset(tmp_path / "data", *faces)
     (tmp_path / "cut.safetensors").write_bytes(b"12345")
