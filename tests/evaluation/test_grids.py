@@ -28,7 +28,8 @@ def model(arms: list[str]) -> Model:
     "given",
     [
         {"guidance": 1.0}, {"guidance": 2.0}, {"guidance": 0.0}, {"sampler": "dpmpp_2m"},
-        {"sampler": "angle_2s", "steps": 6}, {"sampler": "ddpm"}, {"eta": 0.5}, {"guidance": 3.0, "guidance_interval": [0.3, 0.8], "steps": 7},
+        {"sampler": "angle_2s", "steps": 6}, {"sampler": "ddpm"}, {"eta": 0.5},
+        {"guidance": 3.0, "guidance_interval": [0.3, 0.8], "steps": 7},
         {"start": 0.6}, {"spacing": "logsnr", "guidance_interval": [0.0, 0.5]},
     ],
 )  # fmt: skip
