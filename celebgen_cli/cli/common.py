@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from celebgen_cli.cli import many
-from celebgen_cli.errors import CelebgenError
+from celebgen_cli.errors import CelebgenError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,38 @@ Preset = Annotated[
     ),
 ]
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; default: what suits the preset.")]
+
+
+def _batch_size(given: str | None) -> str | None:
+    if given is not None and given != "auto" and not (given.isascii() and given.isdigit() and int(given) > 0):
+        raise typer.BadParameter(f"'{given}' is neither a number of pictures nor auto.")
+    return given
+
+
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
+TrainBatchSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|auto",
+        callback=_batch_size,
+        help="Pictures a step. auto: as many as suit the preset, computed in as few parts as fit into memory.",
+    ),
+]
+Accumulate = Annotated[
+    int | None,
+    typer.Option(min=1, help="Parts that the pictures of a step are computed in, to save memory; default: 1."),
+]
+Compile = Annotated[
+    bool | None,
+    typer.Option("--compile/--no-compile", help="Compile the networks with torch.compile first; default: no."),
+]
+CheckpointActivations = Annotated[
+    bool | None,
+    typer.Option(
+        "--checkpoint-activations/--keep-activations",
+        help="Compute activations again on the way back rather than keep them: less memory, more time; default: keep.",
+    ),
+]
 LearningRate = Annotated[float | None, typer.Option(min=0.0, help="Peak learning rate.")]
 EmaHalfLife = Annotated[
     int | None,
@@ -40,6 +71,10 @@ EmaHalfLife = Annotated[
 TrainSeed = Annotated[int | None, typer.Option(min=0, help="Seed of everything that is drawn; default: 0.")]
 CheckpointEvery = Annotated[
     int | None, typer.Option(min=1, help="Steps between checkpoints; default: what suits the preset.")
+]
+Keep = Annotated[
+    int | None,
+    typer.Option(min=1, help="Newest checkpoints that are kept, besides the one with the best score; default: 3."),
 ]
 SampleEvery = Annotated[
     int | None, typer.Option(min=1, help="Steps between sample grids in RUN/samples; default: what suits the preset.")
@@ -68,7 +103,43 @@ FilesShare = Annotated[
 TensorBoard = Annotated[
     bool, typer.Option("--tensorboard", help="Also write figures and samples to RUN/tensorboard, for TensorBoard.")
 ]
-RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Run folder.")]
+RunFolder = Annotated[
+    Path,
+    typer.Option("--output", "-o", help="Run folder; the same command again goes on with the run that it holds."),
+]
+
+
+def overrides(batch_size: str | None, accumulate: int | None, **values: Any) -> dict[str, Any]:
+    """Settings of the training loop, None where nothing was said; `accumulate` 0 is what `--batch-size auto` means.
+
+    Raises:
+        UsageError: the number of parts is both given and left open.
+    """
+    if batch_size != "auto":
+        size = None if batch_size is None else int(batch_size)
+        return {"batch_size": size, "accumulate": accumulate, **values}
+    if accumulate is not None:
+        raise UsageError("--batch-size auto finds the number of parts itself; leave --accumulate out")
+    return {"batch_size": None, "accumulate": 0, **values}
+
+
+def terminable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command for which SIGTERM is what Ctrl-C is: what is half done is put away, and the exit code is 130."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        import signal
+        import threading
+
+        if threading.current_thread() is not threading.main_thread():
+            return function(*args, **kwargs)
+        before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        try:
+            return function(*args, **kwargs)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    return run
 
 
 def say(sentence: str) -> None:

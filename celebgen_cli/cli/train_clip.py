@@ -9,12 +9,14 @@ from celebgen_cli.cli import common, config
 
 
 @config.trains("clip")
+@common.terminable
 def train_clip(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
     preset: common.Preset = None,
     steps: common.Steps = None,
-    batch_size: common.BatchSize = None,
+    batch_size: common.TrainBatchSize = None,
+    accumulate: common.Accumulate = None,
     learning_rate: common.LearningRate = None,
     ema_half_life: common.EmaHalfLife = None,
     contrast: Annotated[
@@ -28,7 +30,10 @@ def train_clip(
     seed: common.TrainSeed = None,
     precision: common.TrainPrecision = None,
     device: common.Device = None,
+    compile: common.Compile = None,
+    checkpoint_activations: common.CheckpointActivations = None,
     checkpoint_every: common.CheckpointEvery = None,
+    keep: common.Keep = None,
     tensorboard: common.TensorBoard = False,
     quiet: common.Quiet = False,
     options: str = "",
@@ -46,10 +51,11 @@ def train_clip(
             dataset, output, preset=preset, contrast=contrast, captions=captions, files_share=files_share,
             valid=valid, init_from=init_from, resume=resume, device=device, report=report, warn=common.say,
             observers=observers_of(options, tensorboard),
-            overrides={
-                "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-                "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,
-            },
+            overrides=common.overrides(
+                steps=steps, batch_size=batch_size, accumulate=accumulate, learning_rate=learning_rate, seed=seed,
+                ema_half_life=ema_half_life, precision=precision, checkpoint_every=checkpoint_every,
+                keep=keep, compile=compile, checkpoint_activations=checkpoint_activations,
+            ),
         )  # fmt: skip
     if not quiet:
         common.say(common.summary(figures))

@@ -9,6 +9,7 @@ from celebgen_cli.cli import common, config
 
 
 @config.trains("diffusion")
+@common.terminable
 def train_diffusion(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
@@ -22,7 +23,8 @@ def train_diffusion(
     ] = None,
     preset: common.Preset = None,
     steps: common.Steps = None,
-    batch_size: common.BatchSize = None,
+    batch_size: common.TrainBatchSize = None,
+    accumulate: common.Accumulate = None,
     learning_rate: common.LearningRate = None,
     ema_half_life: common.EmaHalfLife = None,
     captions: common.Captions = None,
@@ -33,7 +35,10 @@ def train_diffusion(
     seed: common.TrainSeed = None,
     precision: common.TrainPrecision = None,
     device: common.Device = None,
+    compile: common.Compile = None,
+    checkpoint_activations: common.CheckpointActivations = None,
     checkpoint_every: common.CheckpointEvery = None,
+    keep: common.Keep = None,
     sample_every: common.SampleEvery = None,
     fid_every: Annotated[
         int | None,
@@ -56,14 +61,15 @@ def train_diffusion(
             dataset, output, vae=vae, init=init, captions=captions, files_share=files_share, preset=preset, valid=valid,
             init_from=init_from, resume=resume, device=device, warn=common.say, progress=encoded,
             observers=observers_of(options, tensorboard), fid=None if fid_every is None else (fid_every, fid_num),
-            overrides={
-                "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-                "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,
-                "sample_every": sample_every,
-            },
+            overrides=common.overrides(
+                steps=steps, batch_size=batch_size, accumulate=accumulate, learning_rate=learning_rate, seed=seed,
+                ema_half_life=ema_half_life, precision=precision, checkpoint_every=checkpoint_every,
+                sample_every=sample_every,
+                keep=keep, compile=compile, checkpoint_activations=checkpoint_activations,
+            ),
         )  # fmt: skip
     with common.training_progress("train-diffusion", quiet) as report:
         figures = run(report)
-    if not quiet:
+    if not quiet and figures:
         common.say(common.summary(figures))
     print(output)

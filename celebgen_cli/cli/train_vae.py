@@ -9,6 +9,7 @@ from celebgen_cli.cli import common, config
 
 
 @config.trains("vae")
+@common.terminable
 def train_vae(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
@@ -17,7 +18,8 @@ def train_vae(
     ],
     preset: common.Preset = None,
     steps: common.Steps = None,
-    batch_size: common.BatchSize = None,
+    batch_size: common.TrainBatchSize = None,
+    accumulate: common.Accumulate = None,
     learning_rate: common.LearningRate = None,
     ema_half_life: common.EmaHalfLife = None,
     prior_steps: Annotated[
@@ -66,7 +68,10 @@ def train_vae(
     seed: common.TrainSeed = None,
     precision: common.TrainPrecision = None,
     device: common.Device = None,
+    compile: common.Compile = None,
+    checkpoint_activations: common.CheckpointActivations = None,
     checkpoint_every: common.CheckpointEvery = None,
+    keep: common.Keep = None,
     sample_every: common.SampleEvery = None,
     tensorboard: common.TensorBoard = False,
     quiet: common.Quiet = False,
@@ -80,11 +85,12 @@ def train_vae(
     from celebgen_cli.training.observers import observers_of
 
     observers = observers_of(options, tensorboard)
-    overrides = {
-        "steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
-        "ema_half_life": ema_half_life, "precision": precision, "checkpoint_every": checkpoint_every,
-        "sample_every": sample_every,
-    }  # fmt: skip
+    overrides = common.overrides(
+        steps=steps, batch_size=batch_size, accumulate=accumulate, learning_rate=learning_rate, seed=seed,
+        ema_half_life=ema_half_life, precision=precision, checkpoint_every=checkpoint_every,
+        sample_every=sample_every,
+        keep=keep, compile=compile, checkpoint_activations=checkpoint_activations,
+    )  # fmt: skip
     with (
         common.progress("draw latents", quiet=quiet) as drawing,
         common.training_progress("train-vae", quiet) as report,
@@ -92,9 +98,9 @@ def train_vae(
         recipes.train_vae(
             dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
             beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser,
-            drawn=drawn, captions=captions, files_share=files_share, progress=drawing, valid=valid,
-            init_from=init_from, resume=resume, device=device, report=report, warn=common.say, overrides=overrides,
-            observers=observers,
+            drawn=drawn, prior_steps=prior_steps, captions=captions, files_share=files_share, progress=drawing,
+            valid=valid, init_from=init_from, resume=resume, device=device, report=report, warn=common.say,
+            overrides=overrides, observers=observers,
         )  # fmt: skip
     with common.progress("encode latents", quiet=quiet) as encoded:
         fit = recipes.prepare_prior(

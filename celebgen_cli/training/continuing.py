@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import read_json
+from celebgen_cli.training.task import AUTOMATIC
 
 # what is told of a run but is no setting: where the data is found may change, as long as the data does not
 IGNORED = {"data.dataset", "data.train_images", "data.crop", "data.size", "format", "format_version", "token_ids"}
@@ -28,13 +29,13 @@ def holds_run(run: Path) -> bool:
     return (run / "config.json").is_file()
 
 
-def goes_on(run: Path, settings: Mapping[str, Any], resume: bool, automatic: bool = False) -> bool:
+def goes_on(run: Path, settings: Mapping[str, Any], resume: bool, warn: Callable[[str], None]) -> bool:
     """Whether to go on with the run in this folder: it is asked for, or the settings are those of the run.
 
     Args:
         settings: what the command would write to config.json.
         resume: `--resume` was given, and with it any setting may be another.
-        automatic: the number of micro-batches is to be found by trial, so another one is no other setting.
+        warn: gets a sentence where a resumed run would go on with other pictures.
 
     Raises:
         UsageError: the folder holds a run with other settings; they are named.
@@ -42,16 +43,18 @@ def goes_on(run: Path, settings: Mapping[str, Any], resume: bool, automatic: boo
     """
     if not holds_run(run):
         return False
-    if resume:
-        return True
     before = read_json(run / "config.json")
     if not isinstance(before, dict):
         raise CelebgenError(f"{run / 'config.json'} does not describe a run; choose another folder")
+    found = differences(before, settings)
+    if resume:
+        if "data.fingerprint" in found:
+            warn(f"the training pictures are not those that {run} began with; it goes on with the new ones")
+        return True
     if before.get("kind") != settings.get("kind"):
         raise UsageError(f"{run} holds a run of kind '{before.get('kind')}', not '{settings.get('kind')}'; "
                          "choose another folder")  # fmt: skip
-    found = differences(before, settings)
-    if automatic:
+    if settings.get("train", {}).get("accumulate") == AUTOMATIC:  # what was found by trial is no other setting
         found.pop("train.accumulate", None)
     if found:
         told = sorted(found, key=lambda name: (name not in WORDS, list(WORDS).index(name) if name in WORDS else 0))
@@ -89,7 +92,12 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _same(name: str, before: Any, now: Any) -> bool:
     if name in PATHS and before is not None and now is not None:
-        return Path(before).resolve() == Path(now).resolve()
+        if Path(before).resolve() == Path(now).resolve():
+            return True
+        # relative to another folder, or the whole tree has moved: what is in a network is looked at elsewhere
+        old, new = (tuple(part for part in Path(path).parts if part not in (".", "..")) for path in (before, now))
+        shorter = min(len(old), len(new))
+        return shorter > 0 and old[-shorter:] == new[-shorter:]
     return bool(before == now)
 
 

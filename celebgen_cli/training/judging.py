@@ -75,14 +75,16 @@ def train_judge(
     for place, examples in ((dataset, train), (valid or dataset, held_out)):
         if not (examples.split.attributes[examples.rows] != 0).any():
             raise UsageError(f"{place} does not know the attributes of its pictures, and a judge learns nothing else")
-    preload(where, train, held_out)
     sizes, loss = JUDGES[preset], JudgeLossConfig()
+    record = recipes._record(preset, dataset, data, valid, train.source.wording)
+    del record["captions"]  # a judge reads none
+    origin = recipes._origin(init_from, before)
+    settings = {**record, "judge": asdict(sizes), "loss": asdict(loss), "init_from": origin}
+    resume = recipes._taken_up(output, "judge", settings, config, resume, warn)
+    preload(where, train, held_out)
     task = JudgeTask(sizes, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not resume:
         recipes._warm_start(task.model, load_judge(init_from).state_dict(), init_from)
-    record = recipes._record(preset, dataset, data, valid, train.source.wording)
-    del record["captions"]  # a judge reads none
-    settings = {**record, "judge": asdict(sizes), "loss": asdict(loss)}
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )

@@ -13,14 +13,15 @@ from celebgen_cli.data.dataset import Dataset, open_dataset
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.models.devices import autocast, choose_device
-from celebgen_cli.models.folder import Components, is_model, read_info, save_model
+from celebgen_cli.models.folder import Components, is_model, load_model, read_info, save_model
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import CompactText, open_clip_source
 from celebgen_cli.models.unet import INITS
 from celebgen_cli.processes import barrier, world
 from celebgen_cli.training import runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
-from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, with_overrides
+from celebgen_cli.training.continuing import goes_on
+from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, run_settings, with_overrides
 from celebgen_cli.training.latents import encode
 from celebgen_cli.training.observers import Observer
 from celebgen_cli.training.periodic import PeriodicFID, inception
@@ -134,6 +135,29 @@ def _record(preset: str, dataset: Path, data: Dataset, valid: Path | None, wordi
     }  # fmt: skip
 
 
+def _taken_up(
+    output: Path, kind: str, settings: Mapping[str, Any], config: TrainConfig, resume: bool, warn: Warn
+) -> bool:
+    """Whether to go on with the run in `output`; see `celebgen_cli.training.continuing.goes_on`."""
+    going = goes_on(output, run_settings(kind, settings, config), resume, warn)
+    barrier()  # nobody writes before all processes have looked
+    return going
+
+
+def _as_begun(parts: Components, output: Path, going: bool, warn: Warn) -> Components:
+    """The frozen networks that a run began with, whatever became of the run or model that they came from."""
+    if not going or not is_model(output / "frozen"):
+        return parts
+    kept = {name: getattr(parts, name) for name in ("text", "cvae") if getattr(parts, name) is not None}
+    frozen = load_model(output / "frozen", tuple(kept))
+    for name, module in kept.items():
+        now, then = module.state_dict(), getattr(frozen, name).state_dict()
+        if now.keys() != then.keys() or any(not value.cpu().equal(then[key]) for key, value in now.items()):
+            warn(f"the networks that {output} builds on have changed since; it goes on with those that it began with")
+            return frozen
+    return parts
+
+
 def train_clip(
     dataset: Path,
     output: Path,
@@ -172,8 +196,13 @@ def train_clip(
     config = _train_config(CLIP, preset, output, resume, overrides)
     wording = _wording(data, before, captions, files_share, warn)
     train, held_out = training_and_held_out(data, held, wording)
-    preload(where, train, held_out)
     loss = CLIPLossConfig(contrast=contrast)
+    settings = {
+        **_record(preset, dataset, data, valid, wording), "clip": asdict(sizes.clip), "loss": asdict(loss),
+        "init_from": _origin(init_from, before),
+    }  # fmt: skip
+    resume = _taken_up(output, "clip", settings, config, resume, warn)
+    preload(where, train, held_out)
     task = CLIPTask(sizes.clip, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not resume:
         if is_model(init_from):  # a model has the text tower alone
@@ -183,19 +212,20 @@ def train_clip(
             _warm_start(task.model.clip.text, other.to_open_clip(), init_from)
         else:
             _warm_start(task.model, runs.averaged_weights(init_from)[1], init_from)
-    settings = {
-        **_record(preset, dataset, data, valid, wording), "clip": asdict(sizes.clip), "loss": asdict(loss),
-        "token_ids": task.token_ids,  # the words may change later, the rows that were trained do not
-    }  # fmt: skip
+    settings["token_ids"] = task.token_ids  # the words may change later, the rows that were trained do not
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )
+    from celebgen_cli.files import atomic_write_json, read_json
+
+    measured = trainer.finished and (output / "report.json").is_file()
     trainer.train(report)
     if not world().main:
         return {}
+    if measured:
+        return dict(read_json(output / "report.json"))
     with torch.no_grad(), trainer.autocast():
         figures = task.measure(trainer.ema.module)
-    from celebgen_cli.files import atomic_write_json
 
     atomic_write_json(output / "report.json", figures)
     return figures
@@ -215,6 +245,7 @@ def train_vae(
     freeze_encoder: bool | None = None,
     denoiser: Path | None = None,
     drawn: int | None = None,
+    prior_steps: int | None = None,
     captions: str | None = None,
     files_share: float | None = None,
     progress: Progress = lambda done, total: None,
@@ -230,7 +261,7 @@ def train_vae(
     """Train the CVAE in the run folder `output`, the text encoder frozen and kept beside it; see `train_clip`.
 
     With a `denoiser` (a model or a train-diffusion run of the same latents), `drawn` latents are drawn by it first,
-    with `progress`, and the decoder learns to make faces of them.
+    with `progress`, and the decoder learns to make faces of them. `prior_steps` is only recorded, for `prepare_prior`.
     """
     from celebgen_cli.training.perceptual import load_lpips
     from celebgen_cli.training.vae import CVAELossConfig, CVAETask
@@ -249,7 +280,6 @@ def train_vae(
     config = _train_config(VAE, preset, output, resume, overrides)
     wording = _wording(data, before, captions, files_share, warn)
     train, held_out = training_and_held_out(data, held, wording)
-    preload(where, train, held_out)
     given = {"beta": beta, "scale": scale, "adversarial": adversarial, "freeze_encoder": freeze_encoder}
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
     if loss.freeze_encoder and init_from is None and not before:
@@ -258,24 +288,30 @@ def train_vae(
         config = replace(config, beta1=0.5)  # as is usual against a critic: the past of a moving target misleads
     pool = None
     source, drawn = denoiser or before.get("denoiser"), drawn or before.get("drawn") or DRAWN[preset]
+    if source is not None and not (loss.freeze_encoder and loss.adversarial > 0):
+        raise UsageError("--denoiser is for a decoder alone: give --freeze-encoder and --adversarial too")
+    settings = {
+        **_record(preset, dataset, data, valid, wording), "cvae": asdict(cvae), "loss": asdict(loss),
+        "perceptual": perceptual, "text": encoder.source, "init_from": _origin(init_from, before),
+        "denoiser": None if source is None else str(source), "drawn": drawn,
+        "prior_steps": before.get("prior_steps", PRIOR[preset].steps) if prior_steps is None else prior_steps,
+    }  # fmt: skip
+    resume = _taken_up(output, "vae", settings, config, resume, warn)
+    frozen = _as_begun(Components(text=encoder), output, resume, warn)
+    assert frozen.text is not None
+    encoder = frozen.text.to(where)
+    preload(where, train, held_out)
     if source is not None:
-        if not (loss.freeze_encoder and loss.adversarial > 0):
-            raise UsageError("--denoiser is for a decoder alone: give --freeze-encoder and --adversarial too")
         pool = _draw(Path(source), drawn, output, train, where, config.seed, progress)
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss, pool)
     if init_from is not None and not resume:
         other = runs.load_components(init_from, ("cvae",)).cvae
         assert other is not None
         _warm_start(task.model, other.state_dict(), init_from)
-    settings = {
-        **_record(preset, dataset, data, valid, wording), "cvae": asdict(cvae), "loss": asdict(loss),
-        "perceptual": perceptual, "text": encoder.source,
-        "denoiser": None if source is None else str(source), "drawn": drawn,
-    }  # fmt: skip
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )
-    _freeze(Components(text=encoder), output)
+    _freeze(Components(text=encoder), output, resume)
     return trainer.train(report)
 
 
@@ -313,6 +349,7 @@ def prepare_prior(
     from celebgen_cli.training.prior import PriorTask
 
     info = runs.read_config(run)
+    steps = info.get("prior_steps") if steps is None else steps
     config = with_overrides(PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
     config = replace(config, precision=info["train"]["precision"])
     if config.steps == 0 or info["loss"].get("freeze_encoder"):  # a frozen encoder came with its prior
@@ -323,7 +360,10 @@ def prepare_prior(
     stale = (run / "prior" / "config.json").is_file() and runs.read_config(run / "prior").get("cvae_step") != trained
     barrier()  # before it is gone, all processes have seen it
     if stale and world().main:
-        shutil.rmtree(run / "prior")  # fitted to the latents of an earlier CVAE
+        aside = run / ".prior.tmp"  # its name goes first: a kill leaves no half of it
+        shutil.rmtree(aside, ignore_errors=True)
+        (run / "prior").rename(aside)  # fitted to the latents of an earlier CVAE
+        shutil.rmtree(aside, ignore_errors=True)
     barrier()
     parts = runs.load_components(run, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
@@ -340,7 +380,7 @@ def prepare_prior(
             task, run / "prior", config, device=where, settings={"cvae_step": trained}, resume=True, warn=warn,
             observers=observers,
         )  # fmt: skip
-        return trainer.train(report)
+        return {} if trainer.finished else trainer.train(report)
 
     return fit
 
@@ -388,22 +428,26 @@ def prepare_diffusion(
     )  # fmt: skip
     config = _train_config(DIFFUSION, preset, output, resume, overrides)
     wording = _wording(data, before, captions, files_share, warn)
+    loss, schedule = DiffusionLossConfig(), Schedule.cosine(1000)
+    settings = {
+        **_record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
+        "schedule": schedule.to_dict(), "vae": str(vae), "init_from": _origin(init_from, before),
+    }  # fmt: skip
+    resume = _taken_up(output, "diffusion", settings, config, resume, warn)
+    frozen = _as_begun(Components(text=text, cvae=cvae), output, resume, warn)
+    assert frozen.text is not None and frozen.cvae is not None
+    text, cvae = frozen.text.to(where), frozen.cvae.to(where)
     pairs = [
         (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision), progress))
         for examples in training_and_held_out(data, held, wording)
     ]
 
     def run(report: Reporter) -> dict[str, float]:
-        loss, schedule = DiffusionLossConfig(), Schedule.cosine(1000)
         task = DiffusionTask(unet, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loss)
         if init_from is not None and not resume:
             other = runs.load_components(init_from, ("unet",)).unet
             assert other is not None
             _warm_start(task.model, other.state_dict(), init_from)
-        settings = {
-            **_record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
-            "schedule": schedule.to_dict(), "vae": str(vae),
-        }  # fmt: skip
         watching = list(observers)
         if fid is not None and extractor is not None:
             mixed = autocast(where, config.precision)
@@ -411,16 +455,24 @@ def prepare_diffusion(
         trainer = Trainer(
             task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=watching
         )
-        _freeze(Components(text=text, cvae=cvae, info={"schedule": schedule.to_dict()}), output)
+        _freeze(Components(text=text, cvae=cvae, info={"schedule": schedule.to_dict()}), output, resume)
         return trainer.train(report)
 
     return run
 
 
-def _freeze(parts: Components, run: Path) -> None:
-    """Keep the frozen networks of a run beside it, so that it can be exported whole."""
-    if world().main and not (run / "frozen" / "model.json").exists():
-        save_model(parts, run / "frozen")
+def _freeze(parts: Components, run: Path, going: bool) -> None:
+    """Keep the frozen networks of a run beside it, so that it can be exported whole.
+
+    What a run left there that was killed before it began is replaced.
+    """
+    if world().main and not (going and (run / "frozen" / "model.json").exists()):
+        save_model(parts, run / "frozen", force=True)
+
+
+def _origin(given: Path | None, before: Mapping[str, Any]) -> str | None:
+    """What weights a run began with: what is asked for, else what the resumed run's were."""
+    return before.get("init_from") if given is None else str(given)
 
 
 def _warm_start(module: Any, state: Mapping[str, Any], source: Path) -> None:

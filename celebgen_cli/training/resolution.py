@@ -50,7 +50,8 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
         other |= {**asdict(CVAELossConfig()), **before.get("loss", {})}
         other |= {
-            "perceptual": before.get("perceptual", "lpips"), "prior_steps": recipes.PRIOR[preset].steps,
+            "perceptual": before.get("perceptual", "lpips"),
+            "prior_steps": before.get("prior_steps", recipes.PRIOR[preset].steps),
             "denoiser": before.get("denoiser"),
         }  # fmt: skip
         if values.get("denoiser") or other["denoiser"]:
@@ -62,6 +63,8 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = other.get(name)
         if name in _PATHS and values[name] is not None:
             values[name] = Path(values[name]).absolute()
+    if values.get("batch_size") == "auto":
+        values["accumulate"] = None  # is to be found
     text = values.get("text")
     if text is not None and open_clip_source(str(text)) is None and Path(text).exists():
         values["text"] = str(Path(text).absolute())
