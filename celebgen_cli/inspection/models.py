@@ -53,8 +53,8 @@ def inspect(model: Path, word: str | None = None) -> Report:
     made.add("training", settings(training))
     for name, values in training.items():
         inner = _mapping(values)
-        made.add(name, settings(_mapping(inner.get("train")) or inner))
-        made.add(f"{name}, loss", settings(_mapping(inner.get("loss"))))
+        made.add(f"training of {name}", settings(_mapping(inner.get("train")) or inner))
+        made.add(f"loss of {name}", settings(_mapping(inner.get("loss"))))
     made.add("calibrated on", settings(_mapping(info.get("calibration")), ("fingerprint",)))
 
     drawing = report.section("How it draws")

@@ -125,7 +125,7 @@ def _next(report: Report, run: Path, kind: str, config: Mapping[str, Any], finis
     }
     section = report.section("It is finished")
     section.add("", following.get(kind))
-    section.add("", f"{on} --steps {2 * int(_mapping(config.get('train')).get('steps', 1))}   # to train it longer")
+    section.add("", f"{on} --steps {2 * int(_mapping(config.get('train')).get('steps', 1))} # to train it longer")
 
 
 def going_on(run: Path, kind: str, config: Mapping[str, Any]) -> str:
