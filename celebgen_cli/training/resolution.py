@@ -65,6 +65,8 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = Path(values[name]).absolute()
     if values.get("batch_size") == "auto":
         values["accumulate"] = None  # is to be found
+    if str(values.get("batch_size")).isdigit():  # the command line has it as text, for it may be "auto"
+        values["batch_size"] = int(values["batch_size"])
     text = values.get("text")
     if text is not None and open_clip_source(str(text)) is None and Path(text).exists():
         values["text"] = str(Path(text).absolute())
