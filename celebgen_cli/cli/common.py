@@ -31,10 +31,12 @@ Preset = Annotated[
 Steps = Annotated[int | None, typer.Option(min=1, help="Training steps; default: what suits the preset.")]
 
 
-def _batch_size(given: str | None) -> str | None:
-    if given is not None and given != "auto" and not (given.isascii() and given.isdigit() and int(given) > 0):
+def _batch_size(given: str | None) -> str | int | None:
+    if given is None or given == "auto":
+        return given
+    if not (given.isascii() and given.isdigit() and int(given) > 0):
         raise typer.BadParameter(f"'{given}' is neither a number of pictures nor auto.")
-    return given
+    return int(given)
 
 
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
@@ -109,7 +111,7 @@ RunFolder = Annotated[
 ]
 
 
-def overrides(batch_size: str | None, accumulate: int | None, **values: Any) -> dict[str, Any]:
+def overrides(batch_size: str | int | None, accumulate: int | None, **values: Any) -> dict[str, Any]:
     """Settings of the training loop, None where nothing was said; `accumulate` 0 is what `--batch-size auto` means.
 
     Raises:

@@ -32,6 +32,13 @@ def undo(networks: Sequence[nn.Module]) -> None:
         network._compiled_call_impl = None  # what nn.Module.compile has set
 
 
+def reason(error: BaseException) -> str:
+    """What a compiler stumbled over, in a few words: it wraps its errors in long ones of its own."""
+    while inner := getattr(error, "inner_exception", None) or error.__cause__:
+        error = inner
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+
+
 def recompute(module: nn.Module) -> None:
     """Let blocks compute their activations again on the way back, rather than keep them."""
     for part in module.modules():

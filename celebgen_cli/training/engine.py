@@ -326,8 +326,9 @@ class Trainer:
                 if fitting.out_of_memory(error):
                     self._split_further(error)
                 elif self.compiled and not isinstance(error, CelebgenError):
-                    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-                    self.warn(f"torch.compile does not work here ({reason}); training goes on without it")
+                    self.warn(
+                        f"torch.compile does not work here ({compiling.reason(error)}); training goes on without it"
+                    )
                     compiling.undo(self.compiled)
                     self.compiled = ()
                 else:

@@ -4,6 +4,7 @@ On a GPU it is tried. A CPU's system hands out more memory than there is and kil
 activations of one and of two rows are counted first, and that is compared with what is free.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,12 @@ def parts_by_size(mine: Part, forward: Callable[[Part], Tensor], free: int | Non
     free = available_memory() if free is None else free
     if mine.count == 1 or free is None:
         return 1
-    one, two = (kept_bytes(lambda count=count: forward(Part(mine.first, count))) for count in (1, 2))  # type: ignore[misc]
+    try:
+        one, two = (kept_bytes(functools.partial(forward, Part(mine.first, count))) for count in (1, 2))
+    except Exception as error:
+        if out_of_memory(error):
+            return mine.count
+        raise
     rows = (SHARE_OF_FREE * free - one) / max(1, two - one) + 1
     pieces = 1
     while pieces < mine.count and -(-mine.count // pieces) > rows:

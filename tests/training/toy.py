@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from celebgen_cli.training.batches import torch_generator
 from celebgen_cli.training.engine import Task, TrainConfig, Trainer
+from celebgen_cli.training.parts import Part
 
 CONFIG = TrainConfig(
     40, 8, 1e-2, warmup=5, ema_half_life=4, checkpoint_every=10, sample_every=20, log_every=1, precision="fp32"
@@ -26,12 +27,21 @@ class Toy(Task):
         self.module: nn.Module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
         self.previews: list[str] = []
         self.bad_from = 10**9
+        self.room = 8  # rows that fit into memory
+        self.seen: list[Part] = []
 
     def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
         return [list(self.module[0].parameters()), list(self.module[2].parameters())]  # type: ignore[index]
 
-    def loss(self, step: int) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        x = torch.randn(8, 4, generator=torch_generator(0, step, 0))
+    def rows(self, step: int) -> Sequence[int]:
+        return range(8 * step, 8 * step + 8)
+
+    def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        part = part or Part(0, 8)
+        if part.count > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.seen.append(part)
+        x = part.of(torch.randn(8, 4, generator=torch_generator(0, step, 0)))
         loss = (self.module(x) - _target(x)).square().mean()
         if step >= self.bad_from:
             loss = loss * float("nan")
