@@ -23,6 +23,7 @@ from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet, UNetConfig
 from celebgen_cli.pipeline import generate
 from celebgen_cli.training.batches import Examples, batch_rows, chunks, numpy_generator, torch_generator
+from celebgen_cli.training.conditions import Conditions, captions_that_come_back
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.latents import Latents
 from celebgen_cli.training.parts import Part
@@ -63,6 +64,7 @@ class DiffusionTask(Task):
         self.train, self.held_out, self.schedule, self.text = train, held_out, schedule, text
         self.batch_size, self.seed, self.settings = batch_size, seed, loss or DiffusionLossConfig()
         self.cvae = cvae.eval().requires_grad_(False)
+        self.conditions = Conditions(text, self.cvae.prior, captions_that_come_back(train[0]))
         torch.manual_seed(seed)
         self.model = UNet(config)
         mean, log_std = channel_statistics(train[1])
@@ -102,8 +104,7 @@ class DiffusionTask(Task):
         whitened_by, spoken = (part.of(rows) for rows in (np.where(foreign, other, own), np.where(drop, count, own)))
         used = np.unique(np.concatenate([whitened_by, spoken, part.of(own), [count]]))  # of the texts, by this part
         with torch.no_grad():
-            features = self.text([texts[row] for row in used[:-1]] + [""])  # row `count` is the empty text
-            p = self.cvae.prior(features)
+            features, p = self.conditions([texts[row] for row in used[:-1]] + [""])  # row `count` is the empty text
 
             def pick(rows: np.ndarray) -> Tensor:
                 return torch.from_numpy(np.searchsorted(used, rows)).to(self.device)
