@@ -9,7 +9,6 @@ from torch import Tensor
 
 from celebgen_cli.data.captions import Captions, CaptionSource, Wording, choose_wording
 from celebgen_cli.data.dataset import Dataset, Split
-from celebgen_cli.errors import UsageError
 from celebgen_cli.models.cvae import to_float
 
 HELD_OUT = 50  # without a valid split every 50th image is held out
@@ -103,25 +102,6 @@ def batch_rows(count: int, batch_size: int, step: int, seed: int) -> np.ndarray:
         epoch, offset = divmod(first + len(rows), count)
         rows.extend(_epoch_order(count, seed, epoch)[offset : offset + batch_size - len(rows)])
     return np.asarray(rows)
-
-
-def rank_slice(rows: np.ndarray, rank: int, world: int) -> np.ndarray:
-    """The rows that process `rank` of `world` works on: its contiguous part of the global batch [B].
-
-    The global batch is the same for any number of processes, and the parts in order of rank are the whole of it.
-
-    Raises:
-        UsageError: the batch cannot be shared out evenly.
-    """
-    if not 0 <= rank < world:
-        raise ValueError(f"rank {rank} is not one of {world} processes")
-    part, rest = divmod(len(rows), world)
-    if rest or not part:
-        raise UsageError(
-            f"a batch of {len(rows)} cannot be shared evenly by {world} processes; choose a --batch-size that is a "
-            f"multiple of {world}"
-        )
-    return rows[rank * part : (rank + 1) * part]
 
 
 @functools.lru_cache(maxsize=4)

@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from celebgen_cli.data.captions import Wording, describe, is_true_of
 from celebgen_cli.data.dataset import Dataset, open_dataset
-from celebgen_cli.errors import UsageError
 from celebgen_cli.training import batches
 from celebgen_cli.training.batches import (
     Examples,
@@ -21,7 +18,6 @@ from celebgen_cli.training.batches import (
     numpy_generator,
     preload,
     random_flip,
-    rank_slice,
     torch_generator,
     training_and_held_out,
 )
@@ -119,23 +115,6 @@ def test_pictures_are_moved_to_a_gpu_with_room_for_them(dataset32: Path, monkeyp
         preload(torch.device("cuda"), train, held)
         assert moved == expected
     assert fits(40, torch.device("cuda")) == (batches.SHARE_OF_FREE * held.bytes >= 40)
-
-
-@given(part=st.integers(1, 9), world=st.integers(1, 8), step=st.integers(0, 50))
-def test_ranks_share_the_global_batch(part: int, world: int, step: int) -> None:
-    rows = batch_rows(37, part * world, step, 3)
-    parts = [rank_slice(rows, rank, world) for rank in range(world)]
-    assert {len(rows) for rows in parts} == {part}
-    np.testing.assert_array_equal(np.concatenate(parts), rows)
-
-
-@pytest.mark.parametrize(("size", "world"), [(10, 3), (2, 4), (7, 2)])
-def test_uneven_shares_are_refused(size: int, world: int) -> None:
-    with pytest.raises(UsageError, match=f"a batch of {size} cannot be shared evenly by {world} .*--batch-size"):
-        rank_slice(np.arange(size), 0, world)
-    for rank in (-1, world):
-        with pytest.raises(ValueError, match="is not one of"):
-            rank_slice(np.arange(world), rank, world)
 
 
 def test_both_sets_are_told_in_one_wording(dataset32: Path) -> None:
