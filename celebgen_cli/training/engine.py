@@ -181,6 +181,8 @@ class Trainer:
             self.scaler.load_state_dict(checkpoint.state["scaler"])
         self.step, self.best = checkpoint.step, checkpoint.state.get("best")
         self.best_step = checkpoint.state.get("best_step")
+        if "watch" in checkpoint.state:
+            self.watch.restore(checkpoint.state["watch"])
 
     def save(self) -> None:
         """Write a checkpoint of the present step, with the figures up to it on the disk before."""
@@ -195,6 +197,7 @@ class Trainer:
             "best_step": self.best_step,
             "seed": self.config.seed,
             "scaler": self.scaler.state_dict(),
+            "watch": self.watch.state(),
         }
         self.metrics.sync()
         checkpoints.write_checkpoint(self.folder, self.step, tensors, state, self.config.keep, self.best_step)
@@ -425,7 +428,8 @@ class Trainer:
             atomic_write_json(
                 self.run / "stopped.json", {"step": trouble.step + 1, "reason": trouble.reason, "rows": rows}
             )
-        good = [path.name for path in checkpoints.list_checkpoints(self.folder)]
+        names = [path.name for path in checkpoints.list_checkpoints(self.folder)]
+        good = [name for name in names if int(name.removeprefix("step-")) <= trouble.step]
         shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
         batch = f"its batch is rows {shown} of the training split (all in {self.run / 'stopped.json'})" if rows else ""
         raise CelebgenError(

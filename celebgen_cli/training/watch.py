@@ -7,8 +7,9 @@ they say of a step is the same.
 import math
 import statistics
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ HISTORY = 200  # losses whose median is the measure
 # (losses that must have been seen, distances above the median, steps in a row): a climb is called divergence when it is
 # high for long, or absurd for a moment. Neither a single hard batch nor warm-up looks like that.
 RULES = ((50, 10.0, 25), (3, 1000.0, 5))
+DOUBTFUL = 3  # steps in a row after which a climb is no single hard batch any more
 SKIPPED = 25  # steps in a row that a gradient scaler may skip; it halves its scale each time
 
 
@@ -50,8 +52,18 @@ class Watch:
 
     @property
     def climbing(self) -> bool:
-        """Whether the last loss was far above the median: what is learnt now may have to be thrown away."""
-        return bool(self._climbing)
+        """Whether the last losses were far above the median: what is learnt now may have to be thrown away."""
+        return len(self._climbing) >= DOUBTFUL
+
+    def state(self) -> dict[str, Any]:
+        """What has been seen, for a checkpoint: a run that goes on must judge as one that was never stopped."""
+        return {"calm": list(self._calm), "climbing": self._climbing, "skipped": self._skipped}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._calm = deque(state["calm"], maxlen=HISTORY)
+        self._climbing = [(int(step), loss, distance) for step, loss, distance in state["climbing"]]
+        self._skipped = int(state["skipped"])
 
     def add(self, step: int, loss: Tensor, norms: Sequence[Tensor]) -> None:
         """Note the loss (a scalar) and the gradient norms of a step; nothing is read from the device yet."""

@@ -144,6 +144,117 @@ def test_a_full_disk_is_one_sentence(chain: Chain, tmp_path: Path, monkeypatch: 
     assert not [p.name for p in run.rglob("*") if "tmp" in p.name]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of file sizes")
+def test_a_disk_that_fills_up_on_the_way(chain: Chain, tmp_path: Path) -> None:
+    """No file may grow beyond some bytes, which a checkpoint does: the ones before are intact, and it goes on later."""
+    import resource
+
+    run = Path(shutil.copytree(chain.unet, tmp_path / "full"))
+    before = {p: p.read_bytes() for p in (run / "checkpoints").rglob("*") if p.is_file()}
+    words = chain.train_diffusion(run, "--steps", 50, "--resume")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        error = one_sentence(invoke(*words), 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "weights.safetensors" in error or "best.safetensors" in error
+    assert "--resume" in error
+    assert {p: p.read_bytes() for p in (run / "checkpoints").rglob("*") if p.is_file()} == before
+    assert not [p.name for p in run.rglob("*") if "tmp" in p.name]
+    assert invoke(*words).exit_code == 0
+    assert (run / "checkpoints" / "step-0000050").is_dir()
+
+
+@pytest.mark.parametrize("name", ["train-clip", "train-vae"])
+def test_every_network_goes_on_bit_for_bit(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Broken off at step 13, the same command ends where an undisturbed run does (`killed` has the denoiser)."""
+    from celebgen_cli.training.engine import Trainer
+
+    class Broken(Exception):
+        pass
+
+    log = Trainer._log
+
+    def breaking(self: Trainer, figures: dict[str, float]) -> None:
+        if self.step == 13:
+            raise Broken
+        log(self, figures)
+
+    run, whole = tmp_path / "run", {"train-clip": chain.clip, "train-vae": chain.vae}[name]
+    names = {"dataset": chain.dataset, "clip": chain.clip, "vae": chain.vae}
+    here = [run if word == whole.name else names.get(str(word), word) for word in chain.commands()[name]]
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_log", breaking)
+        assert isinstance(invoke(*here).exception, Broken)
+    assert [p.name for p in list_checkpoints(run / "checkpoints")] == ["step-0000010"]
+    out = invoke(*here)
+    assert out.exit_code == 0, out.stderr
+    assert_same_end(run, whole, "step-0000020")
+    assert metrics(run) == metrics(whole)
+
+
+def test_a_run_keeps_the_networks_that_it_began_with(chain: Chain, tmp_path: Path) -> None:
+    """The CVAE's run trained on meanwhile: latents of another encoder would be poison to the denoiser."""
+    vae, run = Path(shutil.copytree(chain.vae, tmp_path / "vae")), Path(shutil.copytree(chain.unet, tmp_path / "unet"))
+    words = ("train-vae", chain.dataset, "-o", vae, "--text", chain.clip, "--resume", "--steps", 22)
+    assert invoke(*words).exit_code == 0
+    out = invoke(*chain.train_diffusion(run, "--vae", vae, "--steps", 42, "--resume"))
+    assert out.exit_code == 0, out.stderr
+    assert "have changed since; it goes on with those that it began with" in out.stderr
+    other = Path(shutil.copytree(chain.unet, tmp_path / "other"))
+    out = invoke(*chain.train_diffusion(other, "--steps", 42, "--resume"))
+    assert (out.exit_code, "changed" in out.stderr) == (0, False), out.stderr
+    assert_same_end(run, other, "step-0000042")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGTERM to one process")
+def test_sigterm_is_ctrl_c(chain: Chain, tmp_path: Path) -> None:
+    """In the middle of a step, here of the third one."""
+    import os
+
+    run = tmp_path / "stopped"
+
+    from celebgen_cli.training.diffusion import DiffusionTask
+
+    loss = DiffusionTask.loss
+
+    def interrupted(self: DiffusionTask, step: int, *more: object) -> object:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss(self, step, *more)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(DiffusionTask, "loss", interrupted)
+        out = invoke(*chain.train_diffusion(run))
+    assert (out.exit_code, out.stdout) == (130, "")
+    assert out.stderr.splitlines()[-1].startswith("interrupted: step 3 is on the disk")
+    assert [p.name for p in list_checkpoints(run / "checkpoints")] == ["step-0000003"]
+    before = signal.getsignal(signal.SIGTERM)
+    out = invoke(*chain.train_diffusion(run))
+    assert (out.exit_code, signal.getsignal(signal.SIGTERM)) == (0, before)
+    assert_same_end(run, chain.unet)
+    assert metrics(run) == metrics(chain.unet)
+
+
+def test_sigterm_before_the_first_step(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While latents are encoded, say: nothing is left half done, and the command can be given again."""
+    import os
+
+    from celebgen_cli.training import recipes
+
+    def encode(*arguments: object, **more: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr(recipes, "encode", encode)
+    out = invoke(*chain.train_diffusion(tmp_path / "run"))
+    assert (out.exit_code, out.stdout, out.stderr) == (130, "", "interrupted\n")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_noise_baseline(chain: Chain, tmp_path: Path) -> None:
     """`--init noise`: the same network in one Gaussian a channel, kept with the weights and exported."""
     run, model = tmp_path / "noise", tmp_path / "model"

@@ -1,6 +1,9 @@
 """Checkpoint folders: whole or absent, verified, and only the newest kept."""
 
 import errno
+import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,78 @@ def test_a_damaged_state_file(tmp_path: Path, content: str) -> None:
     assert found is not None
     assert found.step == 5
     assert "state.json" in damaged[0]
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ('"seed": 3', '"seed": 4'), ('"step": 10', '"step": 11'), ('"best": null', '"best": 1'),
+])  # fmt: skip
+def test_an_altered_state_file(tmp_path: Path, old: str, new: str) -> None:
+    write(tmp_path, 5, 10)
+    path = tmp_path / "step-0000010" / "state.json"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    found, damaged = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.step == 5
+    assert damaged == [f"{path} was altered, or is of another checkpoint; the checkpoint before it is used"]
+
+
+def test_a_checkpoint_under_another_name(tmp_path: Path) -> None:
+    write(tmp_path, 5, 10)
+    (tmp_path / "step-0000005").rename(tmp_path / "step-0000050")
+    found, damaged = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert (found.step, len(damaged)) == (10, 1)
+
+
+def test_one_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    path = tmp_path / "step-0000005" / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    del state["self"]
+    path.write_text(json.dumps(state), encoding="utf-8")
+    assert read_checkpoint(path.parent).step == 5
+
+
+def test_the_best_is_kept(tmp_path: Path) -> None:
+    for step in (5, 10, 15, 20):
+        write_checkpoint(tmp_path, step, tensors(1.0), {}, keep=2, best=5)
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-0000005", "step-0000015", "step-0000020"]
+    write_checkpoint(tmp_path, 25, tensors(1.0), {}, keep=1, best=15)
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-0000015", "step-0000025"]
+
+
+def test_a_name_goes_before_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed while it clears away leaves no half of a checkpoint under a checkpoint's name."""
+    write(tmp_path, 5)
+    seen: list[list[str]] = []
+    clear = checkpoints.shutil.rmtree
+    monkeypatch.setattr(
+        checkpoints.shutil, "rmtree",
+        lambda path, **more: (seen.append([p.name for p in list_checkpoints(tmp_path)]), clear(path, **more)),
+    )  # fmt: skip
+    checkpoints.remove_checkpoint(tmp_path / "step-0000005")
+    assert seen[-1] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux which file a number is")
+def test_all_is_flushed_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    replace = os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(os.readlink(f"/proc/self/fd/{handle}")))
+
+    def rename(source: Any, target: Any) -> None:
+        flushed.append(f"-> {target}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", rename)
+    write(tmp_path, 5)
+    final = f"-> {tmp_path / 'step-0000005'}"
+    before = "\n".join(flushed[: flushed.index(final)])
+    assert all(name in before for name in ("weights.safe", "ema.safe", "optimizer.safe", "state.json"))
+    assert str(tmp_path) in flushed[flushed.index(final) :]
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ import torch
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.training import checkpoints
 from celebgen_cli.training.checkpoints import list_checkpoints, read_checkpoint
+from celebgen_cli.training.continuing import alone
 from celebgen_cli.training.engine import Trainer, ema_update, learning_rate, with_overrides
 from celebgen_cli.training.observers import VOLATILE
+from celebgen_cli.training.parts import Part
 from tests.training.toy import CONFIG, Toy, trainer
 
 
@@ -194,12 +196,94 @@ def test_gradients_are_clipped_by_group(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_and_spoils_no_checkpoint(tmp_path: Path, bad_from: int, log_every: int) -> None:
     task = Toy()
     task.bad_from = bad_from
-    with pytest.raises(CelebgenError, match=r"loss nan of step .* not finite.* go on from them with --resume"):
+    said = rf"loss nan of step {bad_from + 1} or its gradient is not finite.* its batch is rows {8 * bad_from}, "
+    with pytest.raises(CelebgenError, match=rf"{said}.* up to step-0000010 are good: go on from it with --resume"):
         trainer(tmp_path, replace(CONFIG, log_every=log_every), task=task).train()
     assert list_checkpoints(tmp_path / "checkpoints")
+    stopped = json.loads((tmp_path / "stopped.json").read_text(encoding="utf-8"))
+    assert (stopped["step"], stopped["rows"]) == (bad_from + 1, list(range(8 * bad_from, 8 * bad_from + 8)))
+    assert not [line for line in metrics(tmp_path) if line["step"] > bad_from]
     for path in list_checkpoints(tmp_path / "checkpoints"):
         for tensor in read_checkpoint(path).weights.values():
             assert tensor.isfinite().all(), f"{path.name} holds weights that are no numbers"
+
+
+def test_a_loss_that_diverges_gives_up_no_checkpoint(tmp_path: Path) -> None:
+    class Climbing(Toy):
+        def loss(self, step: int, part: Part | None = None) -> tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]:
+            loss, logged = super().loss(step, part)
+            return loss + (100.0 if step >= 77 else 0.0), logged
+
+    config = replace(CONFIG, steps=500, checkpoint_every=5, keep=1, sample_every=500)
+    with pytest.raises(CelebgenError, match=r"the loss diverges: .*, from step 78 on, so training stopped; .* up to "
+                       r"step-0000075 are good"):  # fmt: skip
+        trainer(tmp_path, config, task=Climbing()).train()
+    assert list_checkpoints(tmp_path / "checkpoints")[-1].name == "step-0000075"
+    assert json.loads((tmp_path / "stopped.json").read_text(encoding="utf-8"))["step"] == 78
+
+
+def test_a_spike_delays_a_checkpoint(tmp_path: Path) -> None:
+    class Spiky(Toy):
+        def loss(self, step: int, part: Part | None = None) -> tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]:
+            loss, logged = super().loss(step, part)
+            return loss + (100.0 if step in (77, 78, 79) else 0.0), logged
+
+    trained = trainer(tmp_path, replace(CONFIG, steps=90, sample_every=90, keep=9), task=Spiky())
+    trained.train()
+    names = [path.name for path in list_checkpoints(tmp_path / "checkpoints")]
+    assert names == [f"step-{step:07d}" for step in (10, 20, 30, 40, 50, 60, 70, 81, 90)]
+
+
+def test_the_disk_is_full_for_figures_too(tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        trainer(tmp_path).train(stop_at(15))
+    path = tmp_path / "metrics.jsonl"
+    again = trainer(tmp_path, resume=True)
+    path.unlink()
+    path.mkdir()  # what cannot be appended to
+    with pytest.raises(CelebgenError, match=r"cannot write .*metrics\.jsonl .*goes on from the newest checkpoint"):
+        again._log({"loss": 1.0})
+
+
+def test_one_process_a_folder(tmp_path: Path) -> None:
+    with alone(tmp_path), pytest.raises(UsageError, match=f"another process trains in {tmp_path}"):
+        trainer(tmp_path).train()
+    assert not (tmp_path / "config.json").exists()
+    assert trainer(tmp_path).train()
+
+
+def test_what_killed_processes_left_is_cleared_away(tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        trainer(tmp_path).train(stop_at(15))
+    (tmp_path / "checkpoints" / ".step-0000020.tmp").mkdir()
+    (tmp_path / "checkpoints" / ".step-0000005.old.tmp").mkdir()
+    for name in (".config.json.abc.tmp", ".best.safetensors.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    trainer(tmp_path, resume=True).train()
+    assert not [path for path in tmp_path.rglob("*") if ".tmp" in path.name]
+
+
+def test_checkpoints_without_a_run_are_refused(tmp_path: Path) -> None:
+    trainer(tmp_path, replace(CONFIG, steps=10)).train()
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(UsageError, match="has checkpoints and no config.json"):
+        trainer(tmp_path)
+
+
+def test_the_best_checkpoint_outlives_newer_ones(tmp_path: Path) -> None:
+    scores = iter([3.0, 1.0, 2.0, 5.0, 4.0, 0.5])
+
+    class Scored(Toy):
+        def validate(self, ema: torch.nn.Module) -> Mapping[str, float]:
+            return {"score": next(scores)}
+
+    config = replace(CONFIG, keep=1, steps=50, sample_every=50)
+    trainer(tmp_path, config, task=Scored()).train()
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-0000020", "step-0000050"]
+    again = trainer(tmp_path, replace(config, steps=60), resume=True, task=Scored())
+    assert (again.best, again.best_step) == (1.0, 20)
+    again.train()
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-0000060"]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

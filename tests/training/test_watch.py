@@ -1,5 +1,6 @@
 """What stops a run and what does not."""
 
+import json
 import math
 import random
 
@@ -89,9 +90,15 @@ def test_it_says_while_a_loss_is_up() -> None:
     watch = Watch()
     assert judged(noisy(0, 100, 0.5, 0.03), watch) is None
     assert not watch.climbing
-    watch.add(100, torch.tensor(9.0), [])
-    assert watch.judge() is None
+    for step in range(100, 103):
+        assert not watch.climbing  # one hard batch, or two
+        watch.add(step, torch.tensor(9.0), [])
+        assert watch.judge() is None
     assert watch.climbing
-    watch.add(101, torch.tensor(0.5), [])
+    other = Watch()
+    other.restore(json.loads(json.dumps(watch.state())))
+    assert other.climbing
+    assert other.state() == {**watch.state(), "climbing": other.state()["climbing"]}
+    watch.add(103, torch.tensor(0.5), [])
     assert watch.judge() is None
     assert not watch.climbing

@@ -1,0 +1,102 @@
+"""The same command or another one: what counts as a setting, and how a difference is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.training.continuing import differences, goes_on
+
+SETTINGS: dict[str, Any] = {
+    "format": "celebgen-run", "kind": "vae", "preset": "tiny",
+    "data": {"dataset": "data/celeba", "valid": None, "fingerprint": "a1", "train_images": 42},
+    "captions": {"source": "grammar", "files_share": 0.0}, "loss": {"beta": 0.004, "lpips": 0.5},
+    "cvae": {"widths": (16, 24)}, "vae": "runs/vae", "train": {"steps": 20, "learning_rate": 1e-3, "accumulate": 1},
+}  # fmt: skip
+
+
+def changed(**more: Any) -> dict[str, Any]:
+    """SETTINGS with dotted names (`__` for a dot) changed."""
+    settings = json.loads(json.dumps(SETTINGS))
+    for name, value in more.items():
+        *path, last = name.split("__")
+        place = settings
+        for part in path:
+            place = place[part]
+        place[last] = value
+    return dict(settings)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "config.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
+    return tmp_path
+
+
+def never(sentence: str) -> None:
+    pytest.fail(sentence)
+
+
+def test_no_run_no_going_on(tmp_path: Path) -> None:
+    assert not goes_on(tmp_path, SETTINGS, False, never)
+    assert not goes_on(tmp_path, SETTINGS, True, never)
+
+
+@pytest.mark.parametrize("more", [
+    {}, {"data__dataset": "/elsewhere/celeba"}, {"train__accumulate": 0}, {"vae": "/there/runs/vae"},
+    {"vae": "./runs/vae"}, {"unheard": 5}, {"train__unheard": 5},
+])  # fmt: skip
+def test_the_same_settings_go_on(run: Path, more: dict[str, Any]) -> None:
+    assert goes_on(run, changed(**more), False, never)
+
+
+@pytest.mark.parametrize(("more", "told"), [
+    ({"train__learning_rate": 3e-4}, "--learning-rate is 0.001 there and 0.0003 here"),
+    ({"train__accumulate": 2}, "--accumulate is 1 there and 2 here"),
+    ({"loss__beta": 0.1}, "--beta is 0.004 there and 0.1 here"),
+    ({"data__fingerprint": "b2"}, "DATASET is a1 there and b2 here"),
+    ({"data__valid": "held"}, "--valid is not given there and held here"),
+    ({"captions__source": "files"}, "--captions is grammar there and files here"),
+    ({"vae": "runs/other"}, "--vae is runs/vae there and runs/other here"),
+    ({"loss__lpips": 0.1}, "loss.lpips is 0.5 there and 0.1 here"),
+    ({"cvae__widths": [9], "preset": "base128"}, "(--preset is tiny there and base128 here, cvae.widths is [16, 24]"),
+])  # fmt: skip
+def test_other_settings_are_named(run: Path, more: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        goes_on(run, changed(**more), False, never)
+    assert told in str(caught.value)
+    assert "add --resume" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_many_differences_are_counted(run: Path) -> None:
+    more = changed(train__steps=1, train__learning_rate=2.0, loss__beta=3.0, loss__lpips=4.0, preset="p" * 100)
+    with pytest.raises(UsageError, match=r"--preset is tiny there and p{57}\.\.\. here, --beta .* and 2 more\)"):
+        goes_on(run, more, False, never)
+
+
+def test_resume_takes_other_settings_and_warns_of_other_pictures(run: Path) -> None:
+    assert goes_on(run, changed(train__steps=99), True, never)
+    said: list[str] = []
+    assert goes_on(run, changed(data__fingerprint="b2"), True, said.append)
+    assert len(said) == 1
+    assert "training pictures are not those" in said[0]
+
+
+def test_another_kind(run: Path) -> None:
+    with pytest.raises(UsageError, match="holds a run of kind 'vae', not 'clip'"):
+        goes_on(run, changed(kind="clip"), False, never)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", ""])
+def test_a_file_that_describes_no_run(run: Path, content: str) -> None:
+    (run / "config.json").write_text(content, encoding="utf-8")
+    for resume in (False, True):
+        with pytest.raises(CelebgenError, match=r"config\.json"):
+            goes_on(run, SETTINGS, resume, never)
+
+
+def test_nothing_differs_from_itself() -> None:
+    assert differences(changed(), SETTINGS) == {}
