@@ -39,7 +39,10 @@ def help_blocks() -> str:
     from celebgen_cli.cli import app
 
     commands = walk("celebgen", get_command(app))
-    return "\n".join(f"### {name}\n\n```\n{describe(name, command)}\n```\n" for name, command in commands)
+    return "\n".join(
+        f"<details><summary><code>{name}</code></summary>\n\n```\n{describe(name, command)}\n```\n\n</details>\n"
+        for name, command in commands
+    )
 
 
 def walk(name: str, command: Any) -> Iterator[tuple[str, Any]]:
