@@ -123,9 +123,10 @@ def conditioned_denoiser(
     """The U-Net as a denoiser of u [B, C, h, h], for B rows of text, guided away from B rows of `other` text.
 
     Guidance works in one set of coordinates: the branch without text (or with the negative prompt) sees those of the
-    positive prompt (`shown`, as `UNet.coordinates` has it) and only another text. It acts in `interval`, fractions (low, high) of T. With `pag` that branch
-    loses its self-attention too, so guidance leads away from pictures that do not hang together (Ahn et al. 2024,
-    arXiv 2403.17377; one branch in place of their two). rescale: see `guidance.rescaled`.
+    positive prompt (`shown`, as `UNet.coordinates` has it) and only another text. It acts in `interval`, fractions
+    (low, high) of T. With `pag` that branch loses its self-attention too, so guidance leads away from pictures that do
+    not hang together (Ahn et al. 2024, arXiv 2403.17377; one branch in place of their two). rescale: see
+    `guidance.rescaled`.
     """
     count, device = len(positive.pooled), unet.channel_mean.device
     both = TextFeatures(*(torch.cat(pair) for pair in zip(positive, other, strict=True)))

@@ -56,7 +56,8 @@ def test_figures_come_from_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert check_readme.figures_table() is None
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/formats.md", "docs/decisions.md", "docs/training.md", "docs/evaluation.md"])
+DOCUMENTS = ["README.md", *(f"docs/{name}.md" for name in ("formats", "decisions", "training", "evaluation"))]
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     path = ROOT / document
     links = re.findall(r"[^!]\[[^\]]*\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))

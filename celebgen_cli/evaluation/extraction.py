@@ -60,7 +60,7 @@ def features_of(
         started = stored = time.perf_counter()
         done = begin
         try:
-            for batch in source.batches(stop, batch_size, begin) if begin else source.batches(stop, batch_size):
+            for batch in _from(source, stop, batch_size, begin):
                 drawn = time.perf_counter()
                 features[done : done + len(batch)] = extractor(batch)
                 if timing:
@@ -77,6 +77,13 @@ def features_of(
             if key and done > begin:
                 store_features(key, features[start:done])
     return features
+
+
+def _from(source: ImageSource, stop: int, batch_size: int, begin: int) -> Iterator[np.ndarray]:
+    """The images `begin` to `stop` - 1; only sources that can begin in the middle are asked to."""
+    if begin and isinstance(source, Resumable):
+        return source.batches(stop, batch_size, begin)
+    return source.batches(stop, batch_size)
 
 
 def statistics_of(

@@ -155,7 +155,7 @@ def measure(
     function = METRICS["fid only" if metric == "fid" and not kid else metric]
     each = [function(some, real) for some in sets]
     figures = dict(each[0])
-    spread = None
+    spread: dict[str, Any] | None = None
     if len(sets) > 1:
         spread = {"seeds": [some.info.get("settings", {}).get("seed") for some in sets]}
         for name in DEVIATING:

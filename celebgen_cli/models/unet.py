@@ -20,7 +20,6 @@ from celebgen_cli.models.layers import (
     zero_init,
 )
 
-
 INITS = {
     "prior": "p(z|c), the distribution that the text has",
     "mean": "p(z) without text: the mean face, whatever the text says",
