@@ -19,6 +19,7 @@ from celebgen_cli.training.observers import Observer
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.features import FeatureExtractor
+    from celebgen_cli.evaluation.statistics import Statistics
 
 STEPS, GUIDANCE, BATCH = 10, 1.5, 32
 """DDIM steps and guidance of the faces that are measured, and how many are drawn at a time."""
@@ -51,7 +52,7 @@ class PeriodicFID(Observer):
         ]
         every_caption = [caption for part in captions for caption in part]
         self.prompts = [every_caption[i % len(every_caption)] for i in range(count)]
-        self._real: np.ndarray | None = None
+        self._real: Statistics | None = None
 
     def stepped(self, step: int, ema: nn.Module) -> Mapping[str, float]:
         if step % self.every:
@@ -60,13 +61,22 @@ class PeriodicFID(Observer):
         from celebgen_cli.evaluation.statistics import from_features
 
         if self._real is None:
-            self._real = np.concatenate([self.extractor(self._pictures(r)) for r in chunks(len(self.held_out), BATCH)])
+            self._real = self._reference()
         assert isinstance(ema, UNet)
         drawn = np.concatenate([self.extractor(self._faces(ema, rows)) for rows in chunks(self.count, BATCH)])
-        return {"fid": frechet_distance(from_features(drawn), from_features(self._real)), "fid_images": self.count}
+        return {"fid": frechet_distance(from_features(drawn), self._real), "fid_images": self.count}
 
-    def _pictures(self, rows: np.ndarray) -> np.ndarray:
-        return self.held_out.split.gather(self.held_out.rows[rows])
+    def _reference(self) -> "Statistics":
+        """Of the held-out pictures; a whole split's features are kept in the cache that `evaluate` has."""
+        from celebgen_cli.evaluation.extraction import statistics_of
+        from celebgen_cli.evaluation.sources import SplitImages
+        from celebgen_cli.evaluation.statistics import from_features
+
+        split, rows = self.held_out.split, self.held_out.rows
+        if np.array_equal(rows, np.arange(len(split))):
+            return statistics_of(SplitImages(split, split.name), self.extractor, batch_size=BATCH)
+        pictures = (split.gather(rows[part]) for part in chunks(len(rows), BATCH))
+        return from_features(np.concatenate([self.extractor(part) for part in pictures]))
 
     @torch.no_grad()
     def _faces(self, ema: UNet, rows: np.ndarray) -> np.ndarray:
