@@ -108,7 +108,8 @@ def measure_copying(
         return [extract(source, extractor, number, f"{label}, {extractor.name}") for extractor in wanted]
 
     def extract(source: ImageSource, extractor: FeatureExtractor, number: int, label: str) -> np.ndarray:
-        timing = estimate(number, 0, listener) if number else None
+        long = source is train or source.kind == "model"  # how long the others take is not worth a sentence
+        timing = estimate(number, 0, listener) if long else None
         return features_of(
             source, extractor, number, batch_size=batch_size, progress=listener.progress(label), timing=timing,
             cache=cache,
