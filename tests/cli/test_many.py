@@ -131,6 +131,7 @@ def test_faces_and_figures_are_those_of_one_process(
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_a_command_for_one_process_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str) -> None:
+    monkeypatch.setattr("celebgen_cli.cli.many.silent", False)  # and so it is afterwards
     job = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     for name, value in {**job, "TORCHELASTIC_RUN_ID": "none"}.items():
         monkeypatch.setenv(name, value)
@@ -141,4 +142,3 @@ def test_a_command_for_one_process_says_so_once(tmp_path: Path, monkeypatch: pyt
         assert "runs in one process; start it without torchrun" in one_sentence(result, 2)
     else:
         assert (result.exit_code, result.stdout, result.stderr) == (2, "", "")
-    monkeypatch.setattr("celebgen_cli.cli.many.silent", False)

@@ -72,7 +72,7 @@ def test_commands_take_a_name(models: Path, tmp_path: Path) -> None:
     assert drawn.exit_code == 0, drawn.stderr
     same = invoke("sample", "man", "--model", models / "faces", "-o", "again", "--quiet", "--json")
     assert json.loads(drawn.stdout)["model_sha256"] == json.loads(same.stdout)["model_sha256"]
-    assert json.loads(invoke("info", "faces").stdout)["name"] == "tiny-random"
+    assert json.loads(invoke("info", "faces", "--json").stdout)["name"] == "tiny-random"
     assert invoke("export", "faces", "-o", "copy", "--name", "copy").exit_code == 0
     assert json.loads((tmp_path / "copy" / "model.json").read_text(encoding="utf-8"))["name"] == "copy"
 

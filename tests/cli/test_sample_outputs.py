@@ -42,7 +42,7 @@ def test_formats_hold_the_same_face_and_metadata(here: Path, model_folder: Path)
     assert np.abs(pixels("face.png") - pixels("face.jpg")).mean() < 8  # random weights draw hard noise
     comment = Image.open("face.jpg").getexif().get_ifd(0x8769)[0x9286]
     assert comment.removeprefix(b"UNICODE\0").decode("utf-16-be").startswith("smiling woman — ñ 🙂\nSteps: 3")
-    assert json.loads(invoke("info", "face.webp").stdout) == first
+    assert json.loads(invoke("info", "face.webp", "--json").stdout) == first
     (folder,) = paths(*common, "-o", "faces", "--format", "jpeg")
     assert Path(folder).suffix == ".jpg"
     out = invoke("sample", *common, "-o", "-", "--format", "webp")
