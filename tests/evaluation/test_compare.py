@@ -154,6 +154,8 @@ def test_shipped_reference() -> None:
     assert reference.attributes is not None and reference.attributes.shape == (4535, 40)
     assert (reference.info["crop"], reference.info["size"], reference.info["filter"]) == ("face178", 128, "lanczos")
     assert not reference.info["lossy"] and "/" not in str(reference.info["source"])
+    floor = reference.info["floor"]  # from the JSON beside it, whose SHA-256 is the file's
+    assert (floor["n"], floor["n_real"]) == (2267, 2268) and 12.5 < floor["fid"] < 13.5 and abs(floor["kid"]) < 1e-3
     male = (reference.attributes[:, 20] > 0).mean()
     assert 0.4 < male < 0.5
     assert np.linalg.eigvalsh(reference.covariance[:200, :200]).min() > 0
