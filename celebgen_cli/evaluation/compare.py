@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation.extraction import missing
 from celebgen_cli.evaluation.features import FeatureExtractor, Inception, probe
-from celebgen_cli.evaluation.fid import FidResult, check_network, measure, statistics_of
+from celebgen_cli.evaluation.fid import FidResult, caveats, check_network, measure, statistics_of
 from celebgen_cli.evaluation.floor import floor_of, with_floor
 from celebgen_cli.evaluation.options import Listener, Options, duration, estimate
 from celebgen_cli.evaluation.sources import (
@@ -224,7 +224,11 @@ def _with_floor(
     if not options.floor:
         return result
     metric = "fid only" if result.metric == "fid" and result.kid is None else result.metric
-    return replace(result, floor=floor_of(reference, num, metric, other, cache=options.cache))
+    floor = floor_of(reference, num, metric, other, cache=options.cache)
+    if other is None:
+        return replace(result, floor=floor)
+    new = [f"of the floor: {sentence}" for sentence in caveats(other, reference, metric)]
+    return replace(result, floor=floor, warnings=(*result.warnings, *new))
 
 
 def _check_reference(reference: Statistics, extractor: FeatureExtractor, metric: str) -> None:

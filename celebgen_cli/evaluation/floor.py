@@ -93,7 +93,7 @@ def _parted(real: Statistics, num: int, metric: str, cache: bool) -> dict[str, A
 def _extrapolated(found: dict[str, Any], num: int, real: Statistics) -> dict[str, Any]:
     """Add what the law of 1 / N makes of the floor at the N of the figure, where N is large enough for it."""
     n, n_real = int(found["n"]), int(found["n_real"])
-    if (n, n_real) == (num, real.n) or min(n, n_real) <= len(real.mean):
+    if (n, n_real) == (num, real.n) or min(n, n_real, num, real.n) <= len(real.mean):
         return found
     share = (1 / num + 1 / real.n) / (1 / n + 1 / n_real)
     figures = {name: found[name] * share for name in EXTRAPOLATED if found.get(name) is not None}

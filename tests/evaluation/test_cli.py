@@ -122,6 +122,7 @@ def test_the_floor_by_other_real_images_and_by_statistics(tmp_path: Path, faces:
     data = write_dataset(tmp_path / "data", images[:40], attributes[:40])
     others, file = write_images(tmp_path / "others", images[40:]), tmp_path / "s.safetensors"
     value = json.loads(run("fid", data, data, "--num", 20, "--floor", others, "--json").stdout)
+    assert any(sentence.startswith("of the floor: N differs (20 and 40)") for sentence in value["warnings"])
     apart = json.loads(run("fid", others, data, "--no-floor", "--json").stdout)
     assert value["floor"]["fid"] == pytest.approx(apart["fid"], rel=1e-9)
     assert (value["floor"]["n"], value["floor"]["n_real"], value["floor"]["sets"]) == (20, 40, "others and data:valid")

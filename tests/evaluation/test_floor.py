@@ -36,6 +36,9 @@ def test_fewer_generated_images_are_matched_exactly() -> None:
     assert found is not None and (found["n"], found["n_real"]) == (100, 300)
     assert found["extrapolated"]["fid"] == pytest.approx(found["fid"] * (1 / 100 + 1 / 400) / (1 / 100 + 1 / 300))
     assert "extrapolated" not in (floor_of(real(), 4, "fid") or {})  # the law fails where N is the number of dimensions
+    carried = replace(with_floor(real(), "fid"), features=None)
+    told = [floor_of(carried, num, "fid") or {} for num in (4, 5)]
+    assert ["extrapolated" in found for found in told] == [False, True]
 
 
 def test_the_law_holds_on_average() -> None:
