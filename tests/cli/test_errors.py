@@ -53,7 +53,7 @@ CALLS = [
         1,
         "nowhere is neither a run",
     ),
-    (("train-diffusion", "{dataset}", "-o", "run", "--vae", "{vae}", "--init", "x"), 2, "--init is prior or noise"),
+    (("train-diffusion", "{dataset}", "-o", "run", "--vae", "{vae}", "--init", "x"), 2, "--init is one of prior, mean, noise+prior, noise"),
     (("export", "nowhere", "-o", "model"), 1, "nowhere is neither a run"),
     (("export", "{clip}", "-o", "model"), 1, "run of kind 'clip' and has no cvae network"),
     (("export", "{vae}", "-o", "model"), 1, "run of kind 'vae' and has no unet network"),
