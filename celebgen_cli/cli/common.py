@@ -135,7 +135,10 @@ def terminable(function: Callable[..., Any]) -> Callable[..., Any]:
 
         if threading.current_thread() is not threading.main_thread():
             return function(*args, **kwargs)
-        before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+        def stop(number: int, frame: Any) -> None:
+            raise KeyboardInterrupt  # not through SIGINT: shells start background jobs with that ignored
+
+        before = signal.signal(signal.SIGTERM, stop)
         try:
             return function(*args, **kwargs)
         finally:
