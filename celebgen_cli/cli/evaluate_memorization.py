@@ -98,8 +98,9 @@ def memorization(
 ) -> None:
     """Nearest training pictures of generated faces, beside those of held-out photographs, in two spaces of features.
 
-    A ratio near 1 says that faces are as far from the training set as new photographs are; well below 1, and a z below
-    -3, say that some are copies. Look at the pairs before you believe either.
+    A ratio near 1 says that faces are as far from the training set as new photographs are. A z below -3 says that they
+    are nearer as a whole, as copies are, but smooth faces too: copies also have a low ratio at the 1 % quantile, and a
+    nearest picture that is far nearer than the 50 next (relative). Look at the pairs before you believe any of it.
     """
     from celebgen_cli.errors import UsageError
     from celebgen_cli.evaluation.memorization import evaluate_memorization, parted

@@ -6,7 +6,7 @@ say whether it does:
 
 - the ratio of the distances, generated over held-out, at the median and at the 1 % quantile, where copies would be;
 - the Mann-Whitney U of the two sets of distances, as a z-score, the data-copying test of Meehan et al. 2020
-  (arXiv 2004.05675, section 4.1) over one cell: below 0 where generated faces are nearer, -3 is grave;
+  (arXiv 2004.05675) over one cell: below 0 where generated faces are nearer, as copies and smooth faces are;
 - the distance to the nearest relative to the mean of the 50 nearest (as Carlini et al. 2023, arXiv 2301.13188, search
   for copies), because smooth, average faces are near to everything without being a copy of anything.
 
