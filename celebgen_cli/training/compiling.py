@@ -10,7 +10,8 @@ from torch import nn
 
 from celebgen_cli.models.layers import Block
 
-OPTIONS: dict[str, Any] = {"dynamic": False}  # a run has batches of one or two sizes
+# for torch.compile; sizes that change, as the length of the longest caption does, become symbols by themselves
+OPTIONS: dict[str, Any] = {}
 
 
 def callable_networks(module: nn.Module) -> list[nn.Module]:
