@@ -1,6 +1,7 @@
 """The command as a user has it: the installed entry point in a process of its own, or the same program in this one."""
 
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -21,11 +22,16 @@ def celebgen(*arguments: object, cwd: Path, stdin: str | None = None) -> subproc
 
 
 def start(*arguments: object, cwd: Path) -> "subprocess.Popen[str]":
-    """Start the installed `celebgen` and return at once."""
+    """Start the installed `celebgen` and return at once; Ctrl-C reaches it even where this is a background job."""
     return subprocess.Popen(
         [COMMAND, *map(str, arguments)], cwd=cwd, env=os.environ | ENVIRONMENT, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        preexec_fn=None if sys.platform == "win32" else _listen,
     )  # fmt: skip
+
+
+def _listen() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def invoke(*arguments: object, stdin: str | bytes | None = None) -> Result:
