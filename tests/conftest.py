@@ -23,12 +23,6 @@ sitecustomize.refuse_outside()
 torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def small_numbers() -> None:
-    """Training flushes denormal numbers in its process; here that process goes on, and hypothesis needs them."""
-    torch.set_flush_denormal(False)
-
-
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """prepare -> train-clip -> train-vae -> train-diffusion -> export, each through the installed command."""
