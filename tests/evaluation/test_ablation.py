@@ -110,6 +110,7 @@ def test_obedience_is_one_judges_and_left_out_without_one(
         asked.append((model, judge, options.seed, options.sampling["steps"]))
         return Result()
 
+    monkeypatch.setattr("celebgen_cli.evaluation.judging.has_judge", lambda word: False)  # the model in the box has one
     made = measure_grid(Grid(arms, [1]), tmp_path / "none", dataset, Options(num=8))
     assert "no model here has a judge" in made.left_out[0] and "obedience" not in made.cells[0][1]
     with pytest.raises(UsageError, match="obedience cannot be measured: no model here has a judge"):

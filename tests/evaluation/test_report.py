@@ -60,14 +60,14 @@ def test_the_command_measures_what_it_can(model: str, dataset: Path, tmp_path: P
     assert out.stdout == f"{page}\n{beside}\n" and "fid" in out.stderr
     assert sorted(path.name for path in page.parent.iterdir()) == ["faces.html", "faces.json"]
     value = json.loads(beside.read_text(encoding="utf-8"))
-    assert set(value["parts"]) == {"fid", "prc", "reconstruction"}
-    assert "no CLIP is at hand" in value["left_out"]["text"] and "judge" in value["left_out"]["attributes"]
+    assert set(value["parts"]) == {"fid", "prc", "attributes", "reconstruction"}
+    assert "no CLIP is at hand" in value["left_out"]["text"]
     alone = compare.compare(model, None, Options(num=24, sampling={"steps": 2}))
     assert value["figures"]["fid"] == pytest.approx(alone.fid, rel=1e-9)
     assert value["figures"]["psnr"] == value["parts"]["reconstruction"]["psnr"]
     assert value["generated"]["settings"]["steps"] == 2 and value["format"] == "celebgen-report"
     text = page.read_text(encoding="utf-8")
-    assert text.count("data:image/jpeg;base64") == 24  # generated faces, and no photograph
+    assert text.count("data:image/jpeg;base64") == 24 + 16  # generated faces, worst prompts; no photograph
     assert "<script" not in text and not re.search(r'(?:src|href)="(?!#|data:)', text) and "url(" not in text
     assert 'name="viewport"' in text and f"{value['figures']['fid']:.2f}" in text
     assert "no CLIP is at hand" in html.unescape(text)
