@@ -7,7 +7,7 @@ which captions, which noise. So a run that goes on from a checkpoint repeats not
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
@@ -15,20 +15,19 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, read_json
 from celebgen_cli.models.devices import autocast, peak_memory, resolve_precision
 from celebgen_cli.processes import any_of, barrier, gathered, mean_of, noticing, world
-from celebgen_cli.training import checkpoints, compiling, fitting
+from celebgen_cli.training import checkpoints, compiling
 from celebgen_cli.training.continuing import alone, holds_run, tidy
-from celebgen_cli.training.distributed import mean_of_all, own_part, replicated
+from celebgen_cli.training.distributed import mean_of_all
+from celebgen_cli.training.gradients import Gradients, Logged
 from celebgen_cli.training.interruption import interruptible
 from celebgen_cli.training.metrics import Metrics
 from celebgen_cli.training.observers import Observer
-from celebgen_cli.training.parts import Part
 from celebgen_cli.training.rates import ema_update, warm_cosine
 from celebgen_cli.training.task import AUTOMATIC, Task, TrainConfig
 from celebgen_cli.training.watch import Trouble, Watch
@@ -39,7 +38,6 @@ UNREAD = 16  # steps whose losses may be left on a GPU; reading each would make 
 
 # where progress goes: (step, steps, figures); the command line shows it
 Reporter = Callable[[int, int, Mapping[str, float]], None]
-Logged = Mapping[str, Tensor | float]
 
 
 def quiet(step: int, steps: int, metrics: Mapping[str, float]) -> None:
@@ -88,18 +86,13 @@ class Trainer:
         self.task, self.run, self.config, self.device = task, Path(run), config, device
         self.settings, self.warn = settings, warn
         self.folder, self.metrics = self.run / "checkpoints", Metrics(self.run / "metrics.jsonl")
-        self.mine = own_part(config.batch_size)  # what this process computes of each batch
+        self.training = False  # whether steps are under way
         self.writes = world().main  # whether this process is the one that writes
         self.observers = observers if self.writes else ()
-        self.automatic = config.accumulate == AUTOMATIC
-        self._check_split()
         self.begun = holds_run(self.run)
         before = self._check_folder(resume) if self.begun else {}
         if not self.begun and checkpoints.list_checkpoints(self.folder):
             raise UsageError(f"{run} has checkpoints and no config.json to go with them; choose another folder")
-        if self.automatic and before.get("batch_size") == config.batch_size and before.get("accumulate"):
-            self.config = replace(config, accumulate=before["accumulate"])  # found by trial when the run began
-
         torch.set_flush_denormal(True)
         if device.type == "cuda":  # on CPUs contiguous weights were faster in training
             task.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -122,11 +115,12 @@ class Trainer:
         self.autocast = autocast(device, config.precision)
         half = resolve_precision(device, config.precision) == "fp16"
         self.scaler = torch.amp.GradScaler(device.type, enabled=half)
-        # the fused attention of the CPU is fast forwards and several times slower than plain products backwards
-        self.attention = (lambda: sdpa_kernel(SDPBackend.MATH)) if device.type == "cpu" else nullcontext
+        self.gradients = Gradients(
+            task, config.batch_size, config.accumulate, device, self.autocast, self.scaler, warn, self._set_pieces
+        )
+        if self.gradients.automatic and before.get("batch_size") == config.batch_size and before.get("accumulate"):
+            self._set_pieces(before["accumulate"])  # found by trial when the run began
         self.watch = Watch(scaled=half)
-        self.compiled: Sequence[nn.Module] = ()
-        self.replicas: nn.parallel.DistributedDataParallel | None = None  # with many processes, the task's loss
         self.step = 0
         self.best: float | None = None
         self.best_step: int | None = None
@@ -134,19 +128,6 @@ class Trainer:
             self._resume()
         if config.checkpoint_activations:
             compiling.recompute(task.module)
-
-    def _check_split(self) -> None:
-        pieces = self.config.accumulate
-        if pieces > 1 and self.task.coupled:
-            raise UsageError(
-                f"the rows of a batch see each other in this loss, so a batch of {self.config.batch_size} is not "
-                "computed in parts; leave --accumulate out, and choose a smaller --batch-size or add "
-                "--checkpoint-activations where memory is short"
-            )
-        if pieces > self.mine.count:
-            raise UsageError(
-                f"--accumulate {pieces} is more than the {self.mine.count} pictures of a batch; choose a smaller one"
-            )
 
     def _check_folder(self, resume: bool) -> dict[str, Any]:
         """What the run there says of its loop's settings."""
@@ -240,18 +221,21 @@ class Trainer:
                 f"the processes see different checkpoints in {self.folder}; put the run on a disk that they share"
             )
         if self.config.accumulate == AUTOMATIC:
-            self.config = replace(self.config, accumulate=max(gathered(self._fit())))
-        if self.config.compile:
-            self.compiled = self.task.networks()
-            compiling.compile_networks(self.compiled)
-        if world().size > 1:
-            self.replicas = replicated(self.task)
+            self._set_pieces(max(gathered(self.gradients.fit(self.step))))
+        self.gradients.prepare(self.config.compile)
         if self.writes:
             tidy(self.run)
             self._write_config()
             self.metrics.cut(self.step)
+        self.training = True
         for observer in self.observers:
             observer.started(self.run, self.step)
+
+    def _set_pieces(self, pieces: int) -> None:
+        """Note in how many micro-batches a batch is computed, in the run too if it is under way."""
+        self.config, self.gradients.pieces = replace(self.config, accumulate=pieces), pieces
+        if self.training and self.writes:
+            self._write_config()
 
     def _write_config(self) -> None:
         atomic_write_json(self.run / "config.json", run_settings(self.task.kind, self.settings, self.config))
@@ -304,7 +288,7 @@ class Trainer:
         self.task.module.train()
         for entry in self.optimizer.param_groups:
             entry["lr"] = learning_rate(self.step, self.config)
-        loss, logged = self._gradients()
+        loss, logged = self.gradients(self.step)
         self.scaler.unscale_(self.optimizer)
         norms = [nn.utils.clip_grad_norm_(group, self.config.clip) for group in self.groups]
         watched = loss if self.task.watched == "loss" else torch.as_tensor(logged[self.task.watched])
@@ -318,103 +302,6 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update_parameters(self.task.module)
         return loss, logged
-
-    def _gradients(self) -> tuple[Tensor, Logged]:
-        """Gradients of this process's part of the batch, in as many micro-batches as it takes; loss and figures."""
-        while True:
-            try:
-                return self._accumulated(self.mine.split(self.config.accumulate))
-            except Exception as error:  # compilers raise what they like
-                self.optimizer.zero_grad(set_to_none=True)
-                if fitting.out_of_memory(error):
-                    self._split_further(error)
-                elif self.compiled and not isinstance(error, CelebgenError):
-                    self.warn(
-                        f"torch.compile does not work here ({compiling.reason(error)}); training goes on without it"
-                    )
-                    compiling.undo(self.compiled)
-                    self.compiled = ()
-                else:
-                    raise
-
-    def _accumulated(self, parts: Sequence[Part]) -> tuple[Tensor, Logged]:
-        """The mean over the rows of all parts, whose gradients are added up."""
-        total, figures = torch.zeros((), device=self.device), dict[str, Tensor | float]()
-        for part in parts:
-            share = part.count / self.mine.count
-            with self._synchronised(part is parts[-1]):
-                with self.autocast(), self.attention():
-                    loss, logged = self._loss(part)
-                with self.attention():
-                    self.scaler.scale(loss * share).backward()
-            total = total + loss.detach() * share
-            for name, value in logged.items():
-                figures[name] = figures.get(name, 0.0) + value * share
-        return total, figures
-
-    def _loss(self, part: Part) -> tuple[Tensor, Logged]:
-        if self.replicas is not None:
-            averaged: tuple[Tensor, Logged] = self.replicas(self.step, part)
-            return averaged
-        whole = part == Part(0, self.config.batch_size)
-        return self.task.loss(self.step) if whole else self.task.loss(self.step, part)
-
-    def _synchronised(self, last: bool) -> AbstractContextManager[None]:
-        """Around each micro-batch; gradients are shared between processes with the last."""
-        return nullcontext() if last or self.replicas is None else self.replicas.no_sync()
-
-    def _fit(self) -> int:
-        """Find by trial how many micro-batches it takes; weights and buffers stay as they are."""
-        if self.task.coupled:
-            return 1
-        buffers = {name: value.clone() for name, value in self.task.module.named_buffers()}
-        # AdamW makes its two moments with the first step; a fit without them would not last
-        moments = [torch.empty_like(p) for group in self.groups for p in group for _ in range(2)]
-        self.task.module.train()
-
-        def forward(part: Part) -> Tensor:
-            with self.autocast(), self.attention():
-                return self.task.loss(self.step, part)[0]
-
-        def attempt(part: Part) -> None:
-            try:
-                with self.attention():
-                    forward(part).backward()
-            finally:
-                self.optimizer.zero_grad(set_to_none=True)
-
-        try:
-            pieces = fitting.fewest_parts(self.mine, attempt, forward, self.device)
-        finally:
-            del moments
-            for name, value in self.task.module.named_buffers():
-                value.copy_(buffers[name])
-        if pieces > 1:
-            largest = -(-self.mine.count // pieces)
-            self.warn(f"a batch of {self.mine.count} is computed in {pieces} parts of at most {largest}, which fit")
-        return pieces
-
-    def _split_further(self, error: Exception) -> None:
-        """Memory ran out in the middle of a run: take twice as many micro-batches where that was left to us.
-
-        Raises:
-            CelebgenError: it was not, or one row does not fit.
-        """
-        pieces = self.config.accumulate
-        alike = world().size == 1  # one of many processes cannot do so alone
-        if not (self.automatic and alike) or self.task.coupled or pieces == self.mine.count:
-            remedy = "" if self.task.coupled else "give --batch-size auto or a larger --accumulate, "
-            raise CelebgenError(
-                f"memory of {self.device} ran out in step {self.step + 1} with {-(-self.mine.count // pieces)} "
-                f"pictures at a time; {remedy}add --checkpoint-activations, or choose a smaller --batch-size"
-            ) from error
-        self.config = replace(self.config, accumulate=min(2 * pieces, self.mine.count))
-        self.warn(f"memory ran out in step {self.step + 1}; from here on a batch is computed in "
-                  f"{self.config.accumulate} parts")  # fmt: skip
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if self.writes:
-            self._write_config()
 
     def _judge(self) -> None:
         trouble = self.watch.judge()

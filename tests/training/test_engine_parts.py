@@ -142,7 +142,7 @@ def test_trials_leave_no_trace(tmp_path: Path) -> None:
 
     made = trainer(tmp_path, replace(SHORT, accumulate=0), task=Counting())
     before = {name: value.clone() for name, value in made.task.module.state_dict().items()}
-    assert made._fit() == 1
+    assert made.gradients.fit(0) == 1
     assert made.task.seen == [Part(0, 1), Part(0, 2), Part(0, 8)]  # type: ignore[attr-defined]
     assert all(torch.equal(before[name], value) for name, value in made.task.module.state_dict().items())
     assert all(p.grad is None for p in made.task.module.parameters())
