@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from celebgen_cli.evaluation.obedience import Tally
 
 COLUMNS = ("n", "hit", "ceiling", "floor", "obeyed")
+NEAR = 0.05
+"""Where floor and ceiling are nearer than this, a table does not say how far between them a hit rate is."""
 
 
 def attributes(
@@ -90,7 +92,8 @@ def attributes(
     A model draws faces for sets of 1 to 4 attributes, plainly said and in other words, as frequent as in REAL; from 400
     faces on also for each attribute alone. A small network judges them. It errs, so its hit rate stands beside that on
     real faces that have what is named (the ceiling) and that of the same faces against other prompts (the floor);
-    `obeyed` is how far from floor to ceiling the hit rate gets.
+    `obeyed` is how far from floor to ceiling the hit rate gets: 0 % does not listen, 100 % shows what is named as
+    clearly as photographs do, and strong guidance can show it more clearly than they.
     """
     from celebgen_cli.evaluation.attributes import evaluate_attributes
     from celebgen_cli.evaluation.options import Options
@@ -153,7 +156,8 @@ def lines(result: AttributesResult) -> list[str]:
 
 
 def _tally(name: str, tally: Tally) -> str:
-    return _row(name, tally.n, *map(_share, (tally.hit, tally.ceiling, tally.floor, tally.obedience)))
+    obeyed = None if tally.ceiling - tally.floor < NEAR else tally.obedience
+    return _row(name, tally.n, *map(_share, (tally.hit, tally.ceiling, tally.floor, obeyed)))
 
 
 def _row(name: str, *cells: Any) -> str:

@@ -1,13 +1,13 @@
 """Whether faces show what their prompts say: an attribute judge's verdict between a floor and a ceiling.
 
 The judge errs, so its hit rate alone says little. Real faces that have what the prompts name are its ceiling; the
-generated faces against prompts that are not theirs are the floor.
+generated faces against prompts that are not theirs are the floor. It says yes as often as the labels of real faces do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from celebgen_cli.evaluation.asked_images import AskedImages, open_asked, save_w
 from celebgen_cli.evaluation.asking import LARGEST, WORDINGS, Asked
 from celebgen_cli.evaluation.extraction import features_of, missing
 from celebgen_cli.evaluation.judging import JudgeFeatures, has_judge, open_judge
-from celebgen_cli.evaluation.obedience import Score, Tally, score, wilson
+from celebgen_cli.evaluation.obedience import Score, Tally, score, thresholds, wilson
 from celebgen_cli.evaluation.options import Listener, Options, estimate
 from celebgen_cli.evaluation.sources import ImageSource, SplitImages
 from celebgen_cli.evaluation.statistics import tool_versions
@@ -41,10 +41,11 @@ class AttributesResult:
         total: figures over all prompts in the proportions of real faces. intervals: 95 %, of its figures.
         wordings, values, sizes, attributes: the same apart by wording; by what is named, "present" or "absent"; by the
             number of attributes that were chosen; by attribute and then "present" or "absent", where prompts for one
-            attribute alone count too. What nobody asked for is None.
+            attribute alone count too and the ceiling is of all real faces that have it so. None: nobody asked for it.
         hits: 95 % intervals of the hit rates by attribute and value (Wilson).
         worst: prompts whose faces show least of what they name, worst first.
-        accuracy: of the judge on the real faces, the mean over the attributes.
+        accuracy: of the judge on the real faces, the mean over the attributes, a yes being more likely than not.
+        thresholds: from where on an answer is a yes here, by attribute; see `obedience.thresholds`.
         n, alone, size, crop, seed, source, real, settings, judge, judge_sha256: what was measured, on how many faces.
     """
 
@@ -67,6 +68,7 @@ class AttributesResult:
     settings: dict[str, Any]
     judge: str
     judge_sha256: str
+    thresholds: dict[str, float]
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,6 +101,7 @@ class AttributesResult:
             "real": self.real,
             "settings": self.settings,
             "judge": {"source": self.judge, "sha256": self.judge_sha256, "accuracy": self.accuracy},
+            "thresholds": self.thresholds,
             "warnings": list(self.warnings),
             "versions": tool_versions(),
         }
@@ -164,15 +167,17 @@ def measure_attributes(
     )  # fmt: skip
     labels = reference.split.attributes
     named = np.stack([one.named for one in asked])
-    ceiling, unmatched = _ceiling(asked, named, truth > 0.5, labels)
+    bar = thresholds(truth, labels)
+    answers = seen > bar
+    ceiling, unmatched = _ceiling(asked, named, truth > bar, labels)
     alone = np.array([one.alone for one in asked])
-    marks = score(named, seen > 0.5, ceiling, alone.astype(int))
+    marks = score(named, answers, ceiling, alone.astype(int))
     common = ~alone[:, None]
     total = marks.tally(common)
     if total is None:
         raise UsageError(f"the prompts of {source.label} name no attribute that the judge knows; ask for other faces")
     units = [one.unit for one in asked]
-    table, hits = _table(marks)
+    table, hits = _table(replace(marks, ceiling=_ceiling_by_value(named, truth > bar, labels)))
     warnings = []
     if unmatched:
         warnings.append(
@@ -190,7 +195,7 @@ def measure_attributes(
         sizes=_apart(marks, common, [str(one.size) for one in asked], [str(n) for n in range(1, LARGEST + 1)]),
         attributes=table,
         hits=hits,
-        worst=_worst(source, asked, named, seen, worst),
+        worst=_worst(source, asked, named, seen, answers, worst),
         accuracy=float(each.mean()),
         n=count,
         alone=int(alone.sum()),
@@ -202,6 +207,7 @@ def measure_attributes(
         settings=source.settings(),
         judge=judge.source,
         judge_sha256=judge.weights_sha256,
+        thresholds={name: float(at) for name, at in zip(ATTRIBUTES, bar, strict=True)},
         warnings=tuple(warnings),
     )  # fmt: skip
 
@@ -224,10 +230,21 @@ def _ceiling(
             ceiling[i] = (truth[fit] == wanted[i]).mean(axis=0)
             continue
         unmatched += 1
-        for attribute in np.flatnonzero(named[i]):
-            some = labels[:, attribute] == named[i, attribute]
-            ceiling[i, attribute] = (truth[some, attribute] == wanted[i, attribute]).mean() if some.any() else 1.0
+        ceiling[i] = _ceiling_by_value(named[i : i + 1], truth, labels)[0]
     return ceiling, unmatched
+
+
+def _ceiling_by_value(named: np.ndarray, truth: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of each attribute alone [N, 40]: how often the judge sees it as named in all real faces that have it so.
+
+    Single attributes have few prompts, and so their ceiling does not hang on the few faces of those.
+    """
+    ceiling = np.ones(named.shape)
+    for value in (1, -1):
+        some = labels == value
+        right = ((truth == (value > 0)) & some).sum(axis=0) / np.maximum(some.sum(axis=0), 1)
+        ceiling = np.where((named == value) & some.any(axis=0), right, ceiling)
+    return ceiling
 
 
 def _apart(
@@ -255,14 +272,19 @@ def _table(marks: Score) -> tuple[dict[str, dict[str, Tally | None]], dict[str, 
 
 
 def _worst(
-    source: ImageSource, asked: Sequence[Asked], named: np.ndarray, seen: np.ndarray, folder: Path | None
+    source: ImageSource,
+    asked: Sequence[Asked],
+    named: np.ndarray,
+    seen: np.ndarray,
+    answers: np.ndarray,
+    folder: Path | None,
 ) -> tuple[dict[str, Any], ...]:
     """The prompts whose faces miss the largest share of what they name, the judge's doubt deciding between equals."""
-    sure = np.where(named > 0, seen, 1 - seen)
-    count = (named != 0).sum(axis=1)
-    hit = ((sure > 0.5) & (named != 0)).sum(axis=1) / np.maximum(count, 1)
-    doubt = np.where(named != 0, sure, 0).sum(axis=1) / np.maximum(count, 1)
-    order = [int(i) for i in np.lexsort((doubt, hit)) if count[i] and hit[i] < 1][:WORST]
+    told = named != 0
+    wrong, count = told & (answers != (named > 0)), np.maximum(told.sum(axis=1), 1)
+    doubt = np.where(told, np.where(named > 0, seen, 1 - seen), 0).sum(axis=1) / count
+    hit = 1 - wrong.sum(axis=1) / count
+    order = [int(i) for i in np.lexsort((doubt, hit)) if hit[i] < 1][:WORST]
     paths: list[str | None] = [None] * len(order)
     if folder is not None and order:
         paths = [*save_worst(folder, source, asked, order)]
@@ -273,7 +295,7 @@ def _worst(
             "hit": float(hit[i]),
             "missed": [
                 f"{'' if named[i, a] > 0 else 'not '}{ATTRIBUTES[a]}"
-                for a in np.flatnonzero((named[i] != 0) & (sure[i] <= 0.5))
+                for a in np.flatnonzero(wrong[i])
             ],
             "path": path,
         }

@@ -9,7 +9,7 @@ import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.models.folder import is_model, networks_of
+from celebgen_cli.models.folder import is_model, networks_of, read_info
 from celebgen_cli.models.judge import Judge, probabilities
 from celebgen_cli.models.registry import find
 
@@ -65,6 +65,6 @@ def open_judge(judge: Path | None, model: str | None, device: str | None = None)
         if has_judge(source):
             from celebgen_cli.pipeline import PRETRAINED
 
-            name = find(source, strict=False).name if source is not None else PRETRAINED.name
-            return JudgeFeatures(load_judge(source), name, device)
+            name = read_info(PRETRAINED if source is None else source).get("name", "unnamed")
+            return JudgeFeatures(load_judge(source), f"that of {name}", device)
     raise UsageError(f"{'' if model is None else f'{model} has no attribute judge and '}{NONE}; {ADVICE}")

@@ -117,6 +117,24 @@ def score(named: np.ndarray, answers: np.ndarray, ceiling: np.ndarray, groups: n
     return Score(named, (answers == wanted).astype(np.float64), ceiling.astype(np.float64), floor)
 
 
+def thresholds(sure: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """From where on an answer is a yes [40], so that of each attribute a judge says it as often as the labels do.
+
+    A rare attribute that is hard to see, such as a necklace, is never more likely than not, and at one half no face
+    would have it. Where labels are all alike the threshold is one half.
+
+    Args:
+        sure: float [N, 40], how sure the judge is of real faces. labels: int8 [N, 40] of these, 0 where unknown.
+    """
+    found = np.full(sure.shape[1], 0.5)
+    for i in range(len(found)):
+        known = labels[:, i] != 0
+        scores, absent = np.sort(sure[known, i]), int((labels[known, i] < 0).sum())
+        if 0 < absent < len(scores):
+            found[i] = (scores[absent - 1].astype(float) + scores[absent]) / 2
+    return found
+
+
 def share_of_way(hit: float, floor: float, ceiling: float) -> float | None:
     """Where between floor (0) and ceiling (1) a share lies; None where there is no way between them."""
     return (hit - floor) / (ceiling - floor) if ceiling - floor > 1e-9 else None

@@ -93,7 +93,8 @@ def test_an_obedient_model_reaches_the_ceiling(dataset: str, judge: Reader, monk
     # nothing is wrong but smiles, on both sides alike; a few phrases are read otherwise than they were meant
     assert result["hit"] < 1 and result["hit"] == pytest.approx(result["ceiling"], abs=0.005)
     assert result["obedience"] == pytest.approx(1, abs=0.02) and result["floor"] < 0.8
-    assert result["attributes"]["Smiling"]["present"]["hit"] == result["attributes"]["Smiling"]["absent"]["hit"] == 0
+    smiles = result["attributes"]["Smiling"]
+    assert smiles["present"]["hit"] == smiles["present"]["ceiling"] == 0
     assert result["attributes"]["Eyeglasses"]["present"]["hit"] == 1
     low, high = result["attributes"]["Eyeglasses"]["present"]["hit_interval"]
     assert 0.4 < low < high == pytest.approx(1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from celebgen_cli.evaluation.obedience import score, share_of_way, wilson
+from celebgen_cli.evaluation.obedience import score, share_of_way, thresholds, wilson
 
 
 def drawn(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -57,6 +57,19 @@ def test_tally_of_a_part() -> None:
     column[7] = True
     one = marks.tally(column)
     assert one is None or one.n == 1
+
+
+def test_a_judge_says_yes_as_often_as_the_labels() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.where(rng.random((500, 40)) < np.linspace(0.02, 0.98, 40), 1, -1).astype(np.int8)
+    sure = (0.3 * rng.random((500, 40)) + 0.1 * (labels > 0)).astype(np.float32)  # never more likely than not
+    labels[:7] = 0
+    labels[:, 5] = -1
+    bars = thresholds(sure, labels)
+    yes, known = sure > bars, labels != 0
+    others = np.arange(40) != 5
+    assert ((yes & known).sum(axis=0) == (labels > 0).sum(axis=0))[others].all() and bars[5] == 0.5
+    assert not (sure > 0.5).any()
 
 
 def test_no_way_between_floor_and_ceiling() -> None:
