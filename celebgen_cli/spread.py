@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from celebgen_cli import pipeline
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.pipeline import Frames, Model
-from celebgen_cli.pipeline import load_model as load_alone
 from celebgen_cli.processes import World, group_for_waiting, noticing, world
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Helper:
 
     def load_model(self, path: Path | None, device: str | None, precision: str) -> None:
         """Load the model that `sample` and `reconstruct` are about."""
-        self.model = load_alone(path, device, precision)
+        self.model = pipeline.load_model(path, device, precision)
 
     def sample(
         self, prompts: Sequence[str], seeds: Sequence[int], settings: dict[str, Any], frames: bool
@@ -204,7 +204,7 @@ class SpreadInception:
 
 def load_model(path: Path | str | None = None, device: str | None = None, precision: str = "auto") -> Model:
     """`celebgen_cli.pipeline.load_model`, by all processes where there are several."""
-    model = load_alone(path, device, precision)  # first and alone: whatever has to be fetched is fetched once
+    model = pipeline.load_model(path, device, precision)  # first and alone: whatever has to be fetched is fetched once
     if _group is None:
         return model
     ask("load_model", [(None if path is None else Path(path), device, precision)] * world().size, lambda: None)
