@@ -30,6 +30,11 @@ class TextFeatures(NamedTuple):
         """The rows named by `index` (int64 or bool [K])."""
         return TextFeatures(self.tokens[index], self.mask[index], self.pooled[index])
 
+    def filled(self, multiple: int = 48) -> "TextFeatures":
+        """The same, L brought to a multiple with zeros that the mask hides: compiled networks want few lengths."""
+        missing = -self.tokens.shape[1] % multiple
+        return TextFeatures(F.pad(self.tokens, (0, 0, 0, missing)), F.pad(self.mask, (0, missing)), self.pooled)
+
 
 class Gaussian(NamedTuple):
     """A diagonal Gaussian: mean and log variance, both [B, C, H, W]."""
@@ -181,4 +186,5 @@ class SpatialTransformer(nn.Module):
     def forward(self, x: Tensor, text: TextFeatures, perturbed: Tensor | None = None) -> Tensor:
         height, width = x.shape[-2:]
         y = self.block(x.flatten(2).transpose(1, 2), text.tokens, text.mask, perturbed)
-        return y.transpose(1, 2).unflatten(2, (height, width)).contiguous()
+        y = y.transpose(1, 2).unflatten(2, (height, width))
+        return y if y.device.type == "cuda" else y.contiguous()  # as it is: channels_last, which is fast there alone

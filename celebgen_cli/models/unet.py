@@ -34,7 +34,7 @@ class UNetConfig:
     """Sizes of the U-Net. The first width works at the latent's size, each further one at half of it."""
 
     latent_channels: int = 8
-    widths: tuple[int, ...] = (128, 256)
+    widths: tuple[int, ...] = (192, 256)
     blocks: int = 2  # residual blocks a resolution, on the way down and on the way up
     attention_levels: tuple[int, ...] = (1,)  # attention at 16x16 costs a fifth of a step on a CPU; at 8x8 little
     condition_width: int = 320

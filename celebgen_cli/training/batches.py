@@ -120,6 +120,16 @@ def torch_generator(seed: int, step: int, purpose: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state) >> 1)
 
 
+def noise_generator(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """Where large noise comes from: on a CPU the generator itself, on a GPU one that makes it there.
+
+    Copies to a GPU wait for the steps before. The numbers of a GPU are others than a CPU's.
+    """
+    if device.type != "cuda":
+        return generator
+    return torch.Generator(device).manual_seed(generator.initial_seed())
+
+
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each picture [B, 3, H, W] with probability one half."""
     return mirrored(images, random_sides(len(images), generator))

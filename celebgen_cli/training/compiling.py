@@ -6,12 +6,15 @@ Both are done in place: names of weights, averages and checkpoints stay as they 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from celebgen_cli.models.layers import Block
 
 # for torch.compile; sizes that change, as the length of the longest caption does, become symbols by themselves
 OPTIONS: dict[str, Any] = {}
+# on a GPU texts are filled up to one length, and each of the few other sizes is worth kernels of its own
+OPTIONS_ON_GPU: dict[str, Any] = {"dynamic": False}
 
 
 def callable_networks(module: nn.Module) -> list[nn.Module]:
@@ -21,10 +24,10 @@ def callable_networks(module: nn.Module) -> list[nn.Module]:
     return [part for child in module.children() for part in callable_networks(child)]
 
 
-def compile_networks(networks: Sequence[nn.Module]) -> None:
+def compile_networks(networks: Sequence[nn.Module], device: torch.device) -> None:
     """Compile each network when it is first called."""
     for network in networks:
-        network.compile(**OPTIONS)
+        network.compile(**(OPTIONS_ON_GPU if device.type == "cuda" else OPTIONS))
 
 
 def undo(networks: Sequence[nn.Module]) -> None:

@@ -22,7 +22,15 @@ from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet, UNetConfig
 from celebgen_cli.pipeline import generate
-from celebgen_cli.training.batches import Examples, batch_rows, chunks, numpy_generator, torch_generator
+from celebgen_cli.training.ahead import Ahead
+from celebgen_cli.training.batches import (
+    Examples,
+    batch_rows,
+    chunks,
+    noise_generator,
+    numpy_generator,
+    torch_generator,
+)
 from celebgen_cli.training.conditions import Conditions, captions_that_come_back
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.latents import Latents
@@ -71,6 +79,7 @@ class DiffusionTask(Task):
         self.model.channel_mean.copy_(mean)
         self.model.channel_log_std.copy_(log_std)
         self.module: nn.Module = self.model
+        self._ahead = Ahead(self._batch, cvae.prior.queries.device)
 
     def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
         return [list(self.model.parameters())]
@@ -80,15 +89,18 @@ class DiffusionTask(Task):
         return self.model.channel_mean.device
 
     def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        examples, latents = self.train
-        count = self.batch_size
+        latents, count = self.train[1], self.batch_size
         part = part or Part(0, count)
-        rows = batch_rows(len(examples), count, step, self.seed)
-        rng = numpy_generator(self.seed, step, 0)
-        mirrored = rng.random(count) < 0.5
-        texts = examples.captions(rows, rng).texts
+        rows, mirrored, texts, rng = self._ahead(step)
         q = latents.posterior(part.of(rows), part.of(mirrored), self.device)
         return self._loss(self.model, q, texts, rng, torch_generator(self.seed, step, 1), part)
+
+    def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray, list[str], np.random.Generator]:
+        """Rows of a batch, which are mirrored, their captions, and the generator that drew them."""
+        examples, count = self.train[0], self.batch_size
+        rows, rng = batch_rows(len(examples), count, step, self.seed), numpy_generator(self.seed, step, 0)
+        mirrored = rng.random(count) < 0.5
+        return rows, mirrored, examples.captions(rows, rng).texts, rng
 
     def _loss(
         self, model: UNet, q: Gaussian, texts: list[str], rng: np.random.Generator, generator: torch.Generator,
@@ -105,6 +117,9 @@ class DiffusionTask(Task):
         used = np.unique(np.concatenate([whitened_by, spoken, part.of(own), [count]]))  # of the texts, by this part
         with torch.no_grad():
             features, p = self.conditions([texts[row] for row in used[:-1]] + [""])  # row `count` is the empty text
+            if self.device.type == "cuda":
+                features = features.filled()
+            source = noise_generator(generator, self.device)
 
             def pick(rows: np.ndarray) -> Tensor:
                 return torch.from_numpy(np.searchsorted(used, rows)).to(self.device)
@@ -115,7 +130,8 @@ class DiffusionTask(Task):
             )
 
             def noise() -> Tensor:
-                return part.of(torch.randn((count, *q.mean.shape[1:]), generator=generator)).to(self.device)
+                whole = torch.randn((count, *q.mean.shape[1:]), generator=source, device=source.device)
+                return part.of(whole).to(self.device)
 
             x0 = whiten(q.sample(noise()), coordinates.mean, coordinates.log_std)
             t = part.of(stratified_timesteps(count, self.schedule.timesteps, generator)).to(self.device)

@@ -23,7 +23,7 @@ from celebgen_cli.processes import barrier, collected, same, world
 from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator
 from celebgen_cli.training.checkpoints import load_tensors, save_tensors
 
-BATCH = 16
+BATCH, BATCH_ON_GPU = 16, 256
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,16 @@ def draw_pool(
     path = folder / f"drawn-{_key(unet, cvae, texts, settings, seed, calibration)}.safetensors"
     if not same(path.is_file()):
         parts: list[Tensor] = []
-        for first in range(0, count, BATCH * world().size):  # each process draws a batch, the main one keeps them all
-            start, own = first + BATCH * world().rank, None
-            some = texts[start : start + BATCH]
+        batch = BATCH_ON_GPU if unet.channel_mean.device.type == "cuda" else BATCH
+        for first in range(0, count, batch * world().size):  # each process draws a batch, the main one keeps them all
+            start, own = first + batch * world().rank, None
+            some = texts[start : start + batch]
             if some:
                 seeds = [2_000_000_000 + seed * 1_000_000 + start + i for i in range(len(some))]
                 z, _ = draw_latents(text, cvae, unet, schedule, some, seeds, calibration=calibration, **settings)
                 own = z.cpu().half()
             parts += [z for z in collected(own) if z is not None]
-            progress(min(first + BATCH * world().size, count), count)
+            progress(min(first + batch * world().size, count), count)
         if world().main:
             _keep(parts, path)
         barrier()

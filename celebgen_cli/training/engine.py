@@ -101,7 +101,7 @@ class Trainer:
             task.module.to(device)
         self.ema = AveragedModel(
             task.module,
-            multi_avg_fn=ema_update(config.ema_half_life),  # type: ignore[arg-type]
+            multi_avg_fn=ema_update(config.ema_half_life, self._averaged),  # type: ignore[arg-type]
         )
         self.ema.eval().requires_grad_(False)
         self.groups = [list(group) for group in task.parameter_groups()]
@@ -128,6 +128,10 @@ class Trainer:
             self._resume()
         if config.checkpoint_activations:
             compiling.recompute(task.module)
+
+    def _averaged(self) -> int:
+        """How many steps are in the average; the count lies in the computer's own memory."""
+        return int(self.ema.n_averaged)
 
     def _check_folder(self, resume: bool) -> dict[str, Any]:
         """What the run there says of its loop's settings."""

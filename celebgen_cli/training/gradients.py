@@ -65,7 +65,7 @@ class Gradients:
         """Compile the networks, and join the other processes; after `fit`, which does neither."""
         if compile:
             self.compiled = self.task.networks()
-            compiling.compile_networks(self.compiled)
+            compiling.compile_networks(self.compiled, self.device)
         if world().size > 1:
             self.replicas = replicated(self.task)
 

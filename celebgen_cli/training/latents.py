@@ -99,7 +99,7 @@ def _encoded(
     Each process encodes every n-th batch, and the main one gets them in their order.
     """
     device, where = cvae.prior.queries.device, world()
-    batches = chunks(len(examples), 64)
+    batches = chunks(len(examples), 512 if device.type == "cuda" else 64)
     cvae.eval()
 
     def encoded(rows: np.ndarray) -> np.ndarray:

@@ -19,11 +19,13 @@ from celebgen_cli.models.cvae import CVAE, CVAEConfig, cross_entropy, kl_diverge
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.training.adversarial import AdversarialCVAE, Critic, balanced, critic_loss, deception_loss
+from celebgen_cli.training.ahead import Ahead
 from celebgen_cli.training.batches import (
     Examples,
     batch_rows,
     chunks,
     mirrored,
+    noise_generator,
     numpy_generator,
     random_sides,
     torch_generator,
@@ -80,6 +82,7 @@ class CVAETask(Task):
         # the deception's weight follows the gradients, so their sum goes up and down with it
         self.watched = "l1" if adversarial else "loss"
         self.module: nn.Module = self.model if self.critic is None else AdversarialCVAE(self.model, self.critic)
+        self._ahead = Ahead(self._batch, next(text.parameters()).device)
         if self.settings.freeze_encoder:
             self.model.encoder.requires_grad_(False)
             self.model.prior.requires_grad_(False)
@@ -102,10 +105,10 @@ class CVAETask(Task):
     def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         settings, count = self.settings, self.batch_size
         part = part or Part(0, count)
-        rows = batch_rows(len(self.train), count, step, self.seed)
-        rng, generator = numpy_generator(self.seed, step, 0), torch_generator(self.seed, step, 1)
+        rows, texts = self._ahead(step)
+        generator = torch_generator(self.seed, step, 1)
+        source = noise_generator(generator, self.device)
         sides = random_sides(count, generator)
-        texts = self.train.captions(rows, rng).texts
         # pictures to rebuild; the rest of the batch is decoded from drawn latents
         kept = count if self.drawn is None else max(1, count - round(settings.drawn_share * count))
         own, made = _share(part, count, kept), _share(part, count, count - kept)
@@ -114,6 +117,8 @@ class CVAETask(Task):
         pictures = mirrored(self.train.images(rows[here], self.device), sides[torch.from_numpy(here)])
         with torch.no_grad():
             features = self.text([*(texts[row] for row in here), "", *heard])  # row len(here): every dropped text
+            if self.device.type == "cuda":
+                features = features.filled()
 
         def at(some: Part) -> Tensor:
             return torch.from_numpy(np.searchsorted(here, np.arange(count)[some.rows]))
@@ -126,7 +131,7 @@ class CVAETask(Task):
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not settings.freeze_encoder):
             q = self.model.encode(images, features.select(dropped(settings.drop_text_encoder)))
-        noise = torch.randn((kept, *q.mean.shape[1:]), generator=generator)
+        noise = torch.randn((kept, *q.mean.shape[1:]), generator=source, device=source.device)
         z = q.sample(own.of(noise).to(self.device))
         spoken = features.select(dropped(settings.drop_text_decoder))
         if self.drawn is not None:
@@ -164,6 +169,11 @@ class CVAETask(Task):
                 total = total + settings.scale * scaled
                 logged["scale"] = scaled.detach()
         return total, logged
+
+    def _batch(self, step: int) -> tuple[np.ndarray, list[str]]:
+        """Rows of a batch and their captions."""
+        rows = batch_rows(len(self.train), self.batch_size, step, self.seed)
+        return rows, self.train.captions(rows, numpy_generator(self.seed, step, 0)).texts
 
     def _drawn_latents(self, step: int, count: int, part: Part | None = None) -> tuple[Tensor, list[str]]:
         """Latents out of the pool and their captions, of `count` those of `part`; none where there is no pool."""

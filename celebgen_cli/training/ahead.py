@@ -1,0 +1,65 @@
+"""What a step needs of the computer's own processor, made by other processes while a GPU is busy with earlier steps.
+
+Captions are worded anew for every batch, which takes longer than a fast GPU needs for a step of the denoiser.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+WORKERS = 4
+KEPT = 4  # steps that each worker is ahead
+
+T = TypeVar("T")
+
+
+class _Steps(Dataset[Any]):
+    """`make(step)` as a dataset whose rows are steps."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __getitem__(self, step: int) -> Any:
+        return self.make(step)
+
+
+def _unchanged(made: T) -> T:
+    return made
+
+
+class Ahead(Generic[T]):
+    """Calls `make(step)`, a pure function of the step, in worker processes and before its result is asked for.
+
+    Steps are expected in their order, to `last`; any other one begins a new queue. Without workers it calls `make`.
+
+    Args:
+        make: must not touch a GPU, and what it returns is sent between processes.
+        device: what trains. Workers are started for a GPU alone (on a CPU they would take its cores), and on Linux,
+            where they share the memory of this process.
+    """
+
+    def __init__(self, make: Callable[[int], T], device: torch.device, workers: int | None = None) -> None:
+        pays = device.type == "cuda" and sys.platform == "linux"
+        self.make, self.workers = make, workers if workers is not None else min(WORKERS, os.cpu_count() or 1) * pays
+        self._queue: Iterator[T] | None = None
+        self._next = 0
+
+    def __call__(self, step: int) -> T:
+        if self.workers == 0:
+            return self.make(step)
+        if self._queue is None or step != self._next:
+            self._queue, self._next = self._from(step), step
+        self._next += 1
+        return next(self._queue)
+
+    def _from(self, step: int) -> Iterator[T]:
+        return iter(
+            DataLoader(
+                _Steps(self.make), batch_size=None, sampler=range(step, sys.maxsize), num_workers=self.workers,
+                prefetch_factor=KEPT, collate_fn=_unchanged, multiprocessing_context="fork",
+            )
+        )  # fmt: skip
