@@ -4,7 +4,9 @@ Captions are worded anew for every batch, which takes longer than a fast GPU nee
 """
 
 import os
+import signal
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +33,12 @@ def _unchanged(made: T) -> T:
     return made
 
 
+def _deaf(worker: int) -> None:
+    """Ctrl-C, `timeout` and batch systems signal a whole group: who trains ends its workers when it has saved."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Ahead(Generic[T]):
     """Calls `make(step)`, a pure function of the step, in worker processes and before its result is asked for.
 
@@ -45,21 +53,24 @@ class Ahead(Generic[T]):
     def __init__(self, make: Callable[[int], T], device: torch.device, workers: int | None = None) -> None:
         pays = device.type == "cuda" and sys.platform == "linux"
         self.make, self.workers = make, workers if workers is not None else min(WORKERS, os.cpu_count() or 1) * pays
-        self._queue: Iterator[T] | None = None
+        self._queue: list[Iterator[T]] = []  # one at most; emptied, it ends its workers
         self._next = 0
+        weakref.finalize(self, self._queue.clear)  # at the program's exit too, before it waits for its children
 
     def __call__(self, step: int) -> T:
         if self.workers == 0:
             return self.make(step)
-        if self._queue is None or step != self._next:
-            self._queue, self._next = self._from(step), step
+        if not self._queue or step != self._next:
+            self._queue[:] = [self._from(step)]
+            self._next = step
         self._next += 1
-        return next(self._queue)
+        return next(self._queue[0])
 
     def _from(self, step: int) -> Iterator[T]:
         return iter(
             DataLoader(
                 _Steps(self.make), batch_size=None, sampler=range(step, sys.maxsize), num_workers=self.workers,
-                prefetch_factor=KEPT, collate_fn=_unchanged, multiprocessing_context="fork",
+                prefetch_factor=KEPT, collate_fn=_unchanged, worker_init_fn=_deaf,
+                multiprocessing_context="fork",
             )
         )  # fmt: skip

@@ -10,6 +10,7 @@ from celebgen_cli.models.layers import (
     Gaussian,
     ResBlock,
     SpatialTransformer,
+    TextFeatures,
     TransformerBlock,
     group_norm,
     timestep_embedding,
@@ -120,3 +121,21 @@ def test_gaussian_draws() -> None:
     g = Gaussian(torch.full((2, 3), 5.0), torch.full((2, 3), math.log(4.0)))
     assert torch.allclose(g.log_std, torch.full((2, 3), math.log(2.0)))
     assert torch.allclose(g.sample(torch.full((2, 3), -1.5)), torch.full((2, 3), 2.0))
+
+
+@pytest.mark.parametrize("length", [1, 47, 48, 49])
+def test_filled_texts_have_few_lengths_and_say_the_same(length: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    text = TextFeatures(
+        torch.randn(2, length, 16, generator=generator), torch.ones(2, length, dtype=torch.bool),
+        torch.randn(2, 8, generator=generator),
+    )  # fmt: skip
+    filled = text.filled(48)
+    assert filled.tokens.shape == (2, 48 if length <= 48 else 96, 16)
+    assert filled.mask.sum() == 2 * length
+    block = TransformerBlock(32, 2, 16)
+    for parameter in block.parameters():  # some begin as zeros, which would hide the text
+        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+    x = torch.randn(2, 4, 32, generator=generator)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x, filled.tokens, filled.mask), block(x, text.tokens, text.mask))

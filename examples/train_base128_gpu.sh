@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The model of base128's size on one GPU, in legs of any length: each begins with the weights of the one before.
+#
+#   CELEBA=celeba OUT=base128 TEXT=celebgen-base128 bash examples/train_base128_gpu.sh
+#
+# CELEBA  folder with CelebA's files, as examples/train_base128.sh takes it
+# OUT     folder for datasets, runs and the model
+# TEXT    text encoder: a train-clip run or a model
+# LEG     name of this leg; FROM: name of the leg to go on from (none: a new model)
+# VAE, UNET, DECODER  steps; the defaults take about 25 minutes on an H200
+# LPIPS   folder with AlexNet's LPIPS weights as safetensors; unset: torchvision's, downloaded
+set -euo pipefail
+
+celeba=${CELEBA:-celeba}
+out=${OUT:-base128}
+leg=$out/runs/${LEG:-first}
+text=${TEXT:-celebgen-base128}
+perceptual=()
+if [ -n "${LPIPS:-}" ]; then perceptual=(--perceptual-weights "$LPIPS"); fi
+vae_from=() unet_from=()
+if [ -n "${FROM:-}" ]; then
+    vae_from=(--init-from "$out/runs/$FROM/vae")
+    unet_from=(--init-from "$out/runs/$FROM/unet")
+fi
+
+[ -e "$out/data/valid" ] || celebgen prepare "$celeba/img_align_celeba.zip" -o "$out/data/valid" \
+    --annotations "$celeba" --crop face178 --size 128
+train=$out/data/valid
+if [ -e "$celeba/train128-0.zip" ]; then
+    train=$out/data/train
+    [ -e "$train" ] || celebgen prepare "$celeba"/train128-*.zip -o "$train" --annotations "$celeba" \
+        --already face178 --size 128
+fi
+common=(--valid "$out/data/valid" --precision bf16 --compile --checkpoint-every 1000 --sample-every 2000)
+
+celebgen train-vae "$train" -o "$leg/vae" --text "$text" --preset base128 --steps "${VAE:-5000}" --batch-size 128 \
+    --learning-rate 8e-4 --ema-half-life 200 ${vae_from[@]+"${vae_from[@]}"} \
+    ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
+celebgen train-diffusion "$train" -o "$leg/unet" --vae "$leg/vae" --steps "${UNET:-10000}" --batch-size 512 \
+    --learning-rate 8e-4 --ema-half-life 300 ${unet_from[@]+"${unet_from[@]}"} "${common[@]}"
+celebgen train-vae "$train" -o "$leg/decoder" --text "$text" --preset base128 --init-from "$leg/vae" --freeze-encoder \
+    --adversarial 0.5 --steps "${DECODER:-1500}" --batch-size 128 --learning-rate 3e-4 --ema-half-life 100 \
+    ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
+
+celebgen export "$leg/unet" -o "$leg/plain" --decoder "$leg/decoder" --steps 8 --guidance 4.5 \
+    --guidance-interval 0.3 0.8 --pag --judge celebgen-base128 --force
+celebgen calibrate "$train" --model "$leg/plain" -o "$leg/model" --force
+CELEBGEN_DATASET=$out/data/valid celebgen evaluate fid "$leg/model"
