@@ -32,7 +32,7 @@ from typing import Any
 
 PICTURES = 128
 SIDES: dict[str, tuple[tuple[int, int], int] | None] = {  # widths, and blocks a resolution
-    "celebgen": None, "diffusers, as deep": ((112, 208), 2), "diffusers, as wide": ((128, 256), 1),
+    "celebgen": None, "diffusers, as deep": ((160, 208), 2), "diffusers, as wide": ((176, 256), 1),
 }  # fmt: skip
 PEAKS = {"A100": 312.0, "H100": 989.0, "H200": 989.0}  # dense bf16 tensor TFLOP/s of the SXM cards, as NVIDIA says
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The model in the box, from CelebA's files to its figures: the exact commands.
+# A model of base128's size on two CPU cores, from CelebA's files to its figures. examples/train_base128_gpu.sh is for a GPU.
 #
 #   CELEBA=celeba OUT=base128 bash examples/train_base128.sh
 #
