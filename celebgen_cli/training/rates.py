@@ -19,8 +19,8 @@ def ema_update(
 ) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
     """Average with decay 0.5^(1/half_life), less at first so that the start is forgotten.
 
-    `updates` says how many there were, in place of the tensor that comes along, which may lie on a GPU: to read it there
-    would wait for everything before.
+    `updates` says how many there were, in place of the tensor that comes along, which may lie on a GPU: to read it
+    there would wait for everything before.
     """
     limit = 0.5 ** (1 / half_life)
 
