@@ -3,12 +3,13 @@
 Captions are worded anew for every batch, which takes longer than a fast GPU needs for a step of the denoiser.
 """
 
+import copy
 import os
 import signal
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -42,7 +43,8 @@ def _deaf(worker: int) -> None:
 class Ahead(Generic[T]):
     """Calls `make(step)`, a pure function of the step, in worker processes and before its result is asked for.
 
-    Steps are expected in their order, to `last`; any other one begins a new queue. Without workers it calls `make`.
+    Steps are expected in their order, each once or several times (micro-batches); any other one begins a new queue.
+    Whoever asks gets a copy of their own, for a generator in it changes with use. Without workers it calls `make`.
 
     Args:
         make: must not touch a GPU, and what it returns is sent between processes.
@@ -54,17 +56,18 @@ class Ahead(Generic[T]):
         pays = device.type == "cuda" and sys.platform == "linux"
         self.make, self.workers = make, workers if workers is not None else min(WORKERS, os.cpu_count() or 1) * pays
         self._queue: list[Iterator[T]] = []  # one at most; emptied, it ends its workers
-        self._next = 0
+        self._step, self._made = -1, cast(T, None)  # what was asked for last
         weakref.finalize(self, self._queue.clear)  # at the program's exit too, before it waits for its children
 
     def __call__(self, step: int) -> T:
         if self.workers == 0:
             return self.make(step)
-        if not self._queue or step != self._next:
+        if not self._queue or step not in (self._step, self._step + 1):
             self._queue[:] = [self._from(step)]
-            self._next = step
-        self._next += 1
-        return next(self._queue[0])
+            self._step = step - 1
+        if step == self._step + 1:
+            self._step, self._made = step, next(self._queue[0])
+        return copy.deepcopy(self._made)
 
     def _from(self, step: int) -> Iterator[T]:
         return iter(

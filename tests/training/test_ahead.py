@@ -33,6 +33,13 @@ def test_another_step_begins_a_new_queue() -> None:
     assert [ahead(step)[0] for step in (3, 4, 40, 41, 2)] == [3, 4, 40, 41, 2]
 
 
+def test_a_step_that_is_asked_for_again_is_not_made_again_and_its_generator_is_fresh() -> None:
+    ahead = Ahead(lambda step: (os.getpid(), _made(step)), torch.device("cpu"), workers=1)
+    (pid, (_, _, first)), (again, (_, _, second)) = ahead(3), ahead(3)
+    assert pid == again == ahead(4)[0]
+    assert first.random() == second.random() == _made(3)[2].random()
+
+
 def test_other_processes_make_it() -> None:
     assert Ahead(lambda step: os.getpid(), torch.device("cpu"), workers=1)(0) != os.getpid()
 
