@@ -7,7 +7,7 @@
 # OUT     folder for datasets, runs and the model
 # TEXT    text encoder: a train-clip run or a model
 # LEG     name of this leg; FROM: name of the leg to go on from (none: a new model)
-# VAE, UNET, DECODER  steps; the defaults take about 25 minutes on an H200
+# VAE, UNET, DECODER  steps; at the rates of docs/recipe.md the defaults are 20 minutes of training on an H200
 # LPIPS   folder with AlexNet's LPIPS weights as safetensors; unset: torchvision's, downloaded
 set -euo pipefail
 
