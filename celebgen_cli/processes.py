@@ -7,6 +7,7 @@ torch.distributed is not imported. Numbers go through gloo on CPUs and NCCL on G
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def joined() -> Iterator[World]:
     global _world, _store
     import torch
     import torch.distributed as dist
+    import torch.distributed.nn.functional  # its defaults keep whatever group there is when it is first imported
 
     try:
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -95,7 +97,9 @@ def joined() -> Iterator[World]:
         with noticing():
             yield _world
             barrier()  # nobody hangs up on one that is still busy
+        gc.collect()  # gloo's threads end with the last reference to the group; one that outlives Python aborts it
         dist.destroy_process_group()
+        _store = None
     finally:
         _world = World()
 
