@@ -22,6 +22,28 @@ def train_diffusion(
         ),
     ] = None,
     preset: common.Preset = None,
+    widths: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Channels of the U-Net at the latent's size and after each halving, such as 96,128; all but the first "
+            "have attention. Default: the preset's (base128: 192,256).",
+        ),
+    ] = None,
+    blocks: Annotated[
+        int | None,
+        typer.Option(min=1, help="Residual blocks a resolution, each way; default: the preset's (base128: 2)."),
+    ] = None,
+    min_snr: Annotated[
+        float | None,
+        typer.Option(min=0, max=1e9, help="Gamma of the min-SNR weight; 1e9: no weight. Default 5.", metavar="GAMMA"),
+    ] = None,
+    input_perturbation: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="X", help="Noise that the input has more than the target says, as a share; default 0."
+        ),
+    ] = None,
     steps: common.Steps = None,
     batch_size: common.TrainBatchSize = None,
     accumulate: common.Accumulate = None,
@@ -58,8 +80,9 @@ def train_diffusion(
 
     with common.progress("encode latents", quiet=quiet) as encoded:
         run = recipes.prepare_diffusion(
-            dataset, output, vae=vae, init=init, captions=captions, files_share=files_share, preset=preset, valid=valid,
-            init_from=init_from, resume=resume, device=device, warn=common.say, progress=encoded,
+            dataset, output, vae=vae, init=init, widths=widths, blocks=blocks, min_snr=min_snr,
+            input_perturbation=input_perturbation, captions=captions, files_share=files_share, preset=preset,
+            valid=valid, init_from=init_from, resume=resume, device=device, warn=common.say, progress=encoded,
             observers=observers_of(options, tensorboard), fid=None if fid_every is None else (fid_every, fid_num),
             overrides=common.overrides(
                 steps=steps, batch_size=batch_size, accumulate=accumulate, learning_rate=learning_rate, seed=seed,

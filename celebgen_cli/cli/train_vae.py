@@ -29,6 +29,9 @@ def train_vae(
             help="Steps of the prior's refit on the finished latents; 0 leaves it out, default: what suits the preset.",
         ),
     ] = None,
+    latent_channels: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Channels of the latent; default: the preset's (base128: 8).")
+    ] = None,
     perceptual: Annotated[str | None, typer.Option(help="lpips (default) or none.")] = None,
     perceptual_weights: Annotated[
         Path | None, typer.Option(help="Folder with AlexNet's LPIPS weights; default: torchvision's, downloaded.")
@@ -98,7 +101,8 @@ def train_vae(
         recipes.train_vae(
             dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
             beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser,
-            drawn=drawn, prior_steps=prior_steps, captions=captions, files_share=files_share, progress=drawing,
+            drawn=drawn, prior_steps=prior_steps, latent_channels=latent_channels, captions=captions,
+            files_share=files_share, progress=drawing,
             valid=valid, init_from=init_from, resume=resume, device=device, report=report, warn=common.say,
             overrides=overrides, observers=observers,
         )  # fmt: skip

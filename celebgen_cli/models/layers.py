@@ -181,7 +181,9 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, context_width: int, head_width: int = 64, mlp_ratio: int = 4) -> None:
         super().__init__()
-        self.block = TransformerBlock(channels, max(1, channels // head_width), context_width, mlp_ratio)
+        most = max(1, channels // head_width)
+        heads = next(heads for heads in range(most, 0, -1) if channels % heads == 0)
+        self.block = TransformerBlock(channels, heads, context_width, mlp_ratio)
 
     def forward(self, x: Tensor, text: TextFeatures, perturbed: Tensor | None = None) -> Tensor:
         height, width = x.shape[-2:]

@@ -18,7 +18,9 @@ PATHS = {"data.valid", "vae", "denoiser", "init_from"}
 WORDS = {
     "preset": "--preset", "data.fingerprint": "DATASET", "data.valid": "--valid", "captions.source": "--captions",
     "captions.files_share": "--files-share", "text": "--text", "vae": "--vae", "init_from": "--init-from",
-    "unet.init": "--init", "denoiser": "--denoiser", "drawn": "--drawn", "perceptual": "--perceptual",
+    "unet.init": "--init", "unet.widths": "--widths", "unet.blocks": "--blocks", "loss.gamma": "--min-snr",
+    "loss.input_perturbation": "--input-perturbation", "cvae.latent_channels": "--latent-channels",
+    "denoiser": "--denoiser", "drawn": "--drawn", "perceptual": "--perceptual",
     "prior_steps": "--prior-steps", "loss.beta": "--beta", "loss.scale": "--scale", "loss.contrast": "--contrast",
     "loss.adversarial": "--adversarial", "loss.freeze_encoder": "--freeze-encoder",
 }  # fmt: skip

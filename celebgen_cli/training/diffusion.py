@@ -50,6 +50,7 @@ class DiffusionLossConfig:
     drop_text: float = 0.1  # rows without text: the other branch of guidance
     foreign: float = 0.1  # rows with their text in coordinates that are not their own
     empty: float = 0.5  # of the rows in foreign coordinates, the share whitened by the prior without text
+    input_perturbation: float = 0.0  # noise more in the input than in the target (Ning et al. 2023, arXiv 2301.11706)
 
 
 class DiffusionTask(Task):
@@ -137,6 +138,8 @@ class DiffusionTask(Task):
             t = part.of(stratified_timesteps(count, self.schedule.timesteps, generator)).to(self.device)
             epsilon = noise()
             x_t, target = add_noise(x0, epsilon, t, self.schedule), velocity(x0, epsilon, t, self.schedule)
+            if settings.input_perturbation:
+                x_t = x_t + self.schedule.sigma(t, x0) * settings.input_perturbation * noise()
         predicted = model(x_t, t, features.select(pick(spoken)), shown)
         return diffusion_loss(predicted, target, t, self.schedule, settings.gamma), {}
 

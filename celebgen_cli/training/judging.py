@@ -78,12 +78,13 @@ def train_judge(
     sizes, loss = JUDGES[preset], JudgeLossConfig()
     record = recipes._record(preset, dataset, data, valid, train.source.wording)
     del record["captions"]  # a judge reads none
-    origin = recipes._origin(init_from, before)
-    settings = {**record, "judge": asdict(sizes), "loss": asdict(loss), "init_from": origin}
+    init_from = recipes._origin(init_from, before)
+    begun = None if init_from is None else str(init_from)
+    settings = {**record, "judge": asdict(sizes), "loss": asdict(loss), "init_from": begun}
     resume = recipes._taken_up(output, "judge", settings, config, resume, warn)
     preload(where, train, held_out)
     task = JudgeTask(sizes, train, held_out, config.batch_size, config.seed, loss)
-    if init_from is not None and not resume:
+    if init_from is not None and not runs.has_checkpoint(output):
         recipes._warm_start(task.model, load_judge(init_from).state_dict(), init_from)
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers

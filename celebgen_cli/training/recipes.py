@@ -25,6 +25,7 @@ from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, 
 from celebgen_cli.training.latents import encode
 from celebgen_cli.training.observers import Observer
 from celebgen_cli.training.periodic import PeriodicFID, inception
+from celebgen_cli.training.sizes import cvae_sizes, origin, parse_widths, unet_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -189,6 +190,7 @@ def train_clip(
 
     before = _resumed(output, resume)
     contrast, valid = contrast or before.get("loss", {}).get("contrast", "sigmoid"), _valid(valid, before)
+    init_from = _origin(init_from, before)
     if contrast not in ("sigmoid", "softmax"):
         raise UsageError(f"--contrast is sigmoid or softmax, not '{contrast}'")
     preset = _preset_name(preset, output, resume)
@@ -199,12 +201,12 @@ def train_clip(
     loss = CLIPLossConfig(contrast=contrast)
     settings = {
         **_record(preset, dataset, data, valid, wording), "clip": asdict(sizes.clip), "loss": asdict(loss),
-        "init_from": _origin(init_from, before),
+        "init_from": None if init_from is None else str(init_from),
     }  # fmt: skip
     resume = _taken_up(output, "clip", settings, config, resume, warn)
     preload(where, train, held_out)
     task = CLIPTask(sizes.clip, train, held_out, config.batch_size, config.seed, loss)
-    if init_from is not None and not resume:
+    if init_from is not None and not runs.has_checkpoint(output):
         if is_model(init_from):  # a model has the text tower alone
             other = runs.load_components(init_from, ("text",)).text
             if not isinstance(other, CompactText):
@@ -246,6 +248,7 @@ def train_vae(
     denoiser: Path | None = None,
     drawn: int | None = None,
     prior_steps: int | None = None,
+    latent_channels: int | None = None,
     captions: str | None = None,
     files_share: float | None = None,
     progress: Progress = lambda done, total: None,
@@ -268,6 +271,7 @@ def train_vae(
 
     before = _resumed(output, resume)
     perceptual, valid = perceptual or before.get("perceptual", "lpips"), _valid(valid, before)
+    init_from = _origin(init_from, before)
     if perceptual not in ("lpips", "none"):
         raise UsageError(f"--perceptual is lpips or none, not '{perceptual}'")
     preset = _preset_name(preset, output, resume, text)
@@ -275,7 +279,9 @@ def train_vae(
     if data.size != sizes.cvae.image_size:
         raise UsageError(f"{dataset} has {data.size} px pictures and preset {preset} takes {sizes.cvae.image_size} px")
     encoder = runs.load_text(text).to(where)
-    cvae = replace(sizes.cvae, text_width=encoder.width, pooled_width=encoder.pooled_width)
+    begun, weights = origin(init_from, "cvae", output)
+    cvae = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun, latent_channels)
+    cvae = replace(cvae, text_width=encoder.width, pooled_width=encoder.pooled_width)
     lpips = load_lpips(perceptual_weights).to(where) if perceptual == "lpips" else None
     config = _train_config(VAE, preset, output, resume, overrides)
     wording = _wording(data, before, captions, files_share, warn)
@@ -292,7 +298,7 @@ def train_vae(
         raise UsageError("--denoiser is for a decoder alone: give --freeze-encoder and --adversarial too")
     settings = {
         **_record(preset, dataset, data, valid, wording), "cvae": asdict(cvae), "loss": asdict(loss),
-        "perceptual": perceptual, "text": encoder.source, "init_from": _origin(init_from, before),
+        "perceptual": perceptual, "text": encoder.source, "init_from": None if init_from is None else str(init_from),
         "denoiser": None if source is None else str(source), "drawn": drawn,
         "prior_steps": before.get("prior_steps", PRIOR[preset].steps) if prior_steps is None else prior_steps,
     }  # fmt: skip
@@ -304,10 +310,8 @@ def train_vae(
     if source is not None:
         pool = _draw(Path(source), drawn, output, train, where, config.seed, progress)
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss, pool)
-    if init_from is not None and not resume:
-        other = runs.load_components(init_from, ("cvae",)).cvae
-        assert other is not None
-        _warm_start(task.model, other.state_dict(), init_from)
+    if init_from is not None and weights:
+        _warm_start(task.model, weights, init_from)
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )
@@ -391,6 +395,10 @@ def prepare_diffusion(
     *,
     vae: Path,
     init: str | None = None,
+    widths: str | None = None,
+    blocks: int | None = None,
+    min_snr: float | None = None,
+    input_perturbation: float | None = None,
     captions: str | None = None,
     files_share: float | None = None,
     preset: str | None = None,
@@ -406,12 +414,14 @@ def prepare_diffusion(
 ) -> Callable[[Reporter], dict[str, float]]:
     """Encode the dataset with the CVAE of `vae`; returns the function that trains the denoiser; see `train_clip`.
 
+    `widths` such as "96,128" and `blocks` replace the preset's sizes of the U-Net (see `celebgen_cli.training.sizes`).
     `fid`: every how many steps FID is measured on the way, and of how many faces; None is never.
     """
     from celebgen_cli.training.diffusion import DiffusionLossConfig, DiffusionTask
 
     before = _resumed(output, resume)
     init, valid = init or before.get("unet", {}).get("init", "prior"), _valid(valid, before)
+    init_from = _origin(init_from, before)
     if init not in INITS:
         raise UsageError(f"--init is one of {', '.join(INITS)}, not '{init}'")
     preset = _preset_name(preset, output, resume, vae)
@@ -422,16 +432,22 @@ def prepare_diffusion(
     extractor = None if fid is None else inception(where)
     if cvae.config.image_size != data.size:
         raise UsageError(f"{dataset} has {data.size} px pictures and {vae} takes {cvae.config.image_size} px")
+    begun, weights = origin(init_from, "unet", output)
+    unet = unet_sizes(
+        sizes.unet, before.get("unet", {}), begun, parse_widths(widths), blocks, cvae.config.latent_size
+    )  # fmt: skip
     unet = replace(
-        sizes.unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
+        unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
         init=init,
     )  # fmt: skip
     config = _train_config(DIFFUSION, preset, output, resume, overrides)
     wording = _wording(data, before, captions, files_share, warn)
-    loss, schedule = DiffusionLossConfig(), Schedule.cosine(1000)
+    asked = {"gamma": min_snr, "input_perturbation": input_perturbation}
+    loss = DiffusionLossConfig(**{**before.get("loss", {}), **{k: v for k, v in asked.items() if v is not None}})
+    schedule = Schedule.cosine(1000)
     settings = {
         **_record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
-        "schedule": schedule.to_dict(), "vae": str(vae), "init_from": _origin(init_from, before),
+        "schedule": schedule.to_dict(), "vae": str(vae), "init_from": None if init_from is None else str(init_from),
     }  # fmt: skip
     resume = _taken_up(output, "diffusion", settings, config, resume, warn)
     frozen = _as_begun(Components(text=text, cvae=cvae), output, resume, warn)
@@ -444,10 +460,8 @@ def prepare_diffusion(
 
     def run(report: Reporter) -> dict[str, float]:
         task = DiffusionTask(unet, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loss)
-        if init_from is not None and not resume:
-            other = runs.load_components(init_from, ("unet",)).unet
-            assert other is not None
-            _warm_start(task.model, other.state_dict(), init_from)
+        if init_from is not None and weights:
+            _warm_start(task.model, weights, init_from)
         watching = list(observers)
         if fid is not None and extractor is not None:
             mixed = autocast(where, config.precision)
@@ -470,9 +484,10 @@ def _freeze(parts: Components, run: Path, going: bool) -> None:
         save_model(parts, run / "frozen", force=True)
 
 
-def _origin(given: Path | None, before: Mapping[str, Any]) -> str | None:
-    """What weights a run began with: what is asked for, else what the resumed run's were."""
-    return before.get("init_from") if given is None else str(given)
+def _origin(given: Path | None, before: Mapping[str, Any]) -> Path | None:
+    """What weights a run begins with: what is asked for, else what the resumed run's were."""
+    known = before.get("init_from")
+    return Path(known) if given is None and known is not None else given
 
 
 def _warm_start(module: Any, state: Mapping[str, Any], source: Path) -> None:

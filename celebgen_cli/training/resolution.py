@@ -8,9 +8,13 @@ from typing import Any
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import open_clip_source
 from celebgen_cli.training import judging, recipes
+from celebgen_cli.training.sizes import cvae_sizes, origin, unet_sizes
 
 _PATHS = ("dataset", "output", "valid", "init_from", "vae", "denoiser", "perceptual_weights")
 """Options that are paths; `text` may be one."""
+
+_NAMES = ("init_from", "vae", "denoiser")
+"""Those of them that may also be a model's name."""
 
 
 def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,7 +37,12 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     source = given.get("text") if kind == "vae" else given.get("vae")
     before = recipes._resumed(output, resume)
     preset = recipes._preset_name(given["preset"], output, resume, source)
-    find_preset(preset)
+    sizes = find_preset(preset)
+
+    def begun(network: str) -> Any:
+        source = given.get("init_from")
+        return origin(None if source is None else Path(source), network, output)[0]
+
     table = {
         "clip": recipes.CLIP, "vae": recipes.VAE, "diffusion": recipes.DIFFUSION, "judge": judging.SETTINGS,
     }[kind]  # fmt: skip
@@ -54,15 +63,23 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
             "prior_steps": before.get("prior_steps", recipes.PRIOR[preset].steps),
             "denoiser": before.get("denoiser"),
         }  # fmt: skip
+        other["latent_channels"] = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun("cvae"), None).latent_channels
         if values.get("denoiser") or other["denoiser"]:
             other["drawn"] = before.get("drawn") or recipes.DRAWN[preset]
     elif kind == "diffusion":
-        other["init"] = before.get("unet", {}).get("init", "prior")
+        from celebgen_cli.training.diffusion import DiffusionLossConfig
+
+        loss = {**asdict(DiffusionLossConfig()), **before.get("loss", {})}
+        other |= {"min_snr": loss["gamma"], "input_perturbation": loss["input_perturbation"]}
+        unet = unet_sizes(sizes.unet, before.get("unet", {}), begun("unet"), None, None, sizes.cvae.latent_size)
+        other |= {"init": before.get("unet", {}).get("init", "prior"), "blocks": unet.blocks}
+        other["widths"] = ",".join(map(str, unet.widths))
     for name, value in values.items():
         if value is None:
             values[name] = other.get(name)
         if name in _PATHS and values[name] is not None:
-            values[name] = Path(values[name]).absolute()
+            path = Path(values[name])
+            values[name] = str(path) if name in _NAMES and not path.exists() else path.absolute()
     if values.get("batch_size") == "auto":
         values["accumulate"] = None  # is to be found
     if str(values.get("batch_size")).isdigit():  # the command line has it as text, for it may be "auto"

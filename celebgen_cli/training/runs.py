@@ -46,6 +46,11 @@ def averaged_weights(run: Path) -> tuple[int, dict[str, Tensor]]:
     return checkpoint.step, checkpoint.ema
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Whether the run in this folder has a whole checkpoint to go on from."""
+    return newest_checkpoint(run / "checkpoints", only=("ema",))[0] is not None
+
+
 def load_components(path: Path, want: tuple[str, ...]) -> Components:
     """The networks `want` ("text", "cvae", "unet", "judge") of a model (folder or name) or a run.
 

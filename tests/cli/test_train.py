@@ -286,13 +286,49 @@ def test_resume_keeps_what_the_run_was_started_with(chain: Chain, tmp_path: Path
     assert (before["preset"], before["train"]["seed"], before["unet"]["init"]) == ("tiny", 5, "noise")
 
 
+def test_other_sizes_than_the_presets(chain: Chain, tmp_path: Path) -> None:
+    """They are kept by the run, by what begins with it and by the model; others on the same run are refused."""
+    vae, run, more, model = (tmp_path / name for name in ("vae", "run", "more", "model"))
+    words = ("train-vae", chain.dataset, "-o", vae, "--text", chain.clip, "--preset", "tiny", "--perceptual", "none",
+             "--steps", 1, "--prior-steps", 1, "--latent-channels", 2)  # fmt: skip
+    out = invoke(*words)
+    assert out.exit_code == 0, out.stderr
+    sizes = ("--widths", "16,24,40", "--blocks", 2, "--min-snr", 1e9, "--input-perturbation", 0.1)
+    words = ("train-diffusion", chain.dataset, "--vae", vae, "--steps", 1)
+    out = invoke(*words, "-o", run, *sizes)
+    assert out.exit_code == 0, out.stderr
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    unet = config["unet"]
+    assert (unet["latent_channels"], unet["widths"], unet["blocks"]) == (2, [16, 24, 40], 2)
+    assert (config["loss"]["gamma"], config["loss"]["input_perturbation"]) == (1e9, 0.1)
+    said = one_sentence(invoke(*words, "-o", run, *sizes[2:]), 2)
+    assert "--widths is [16, 24, 40] there" in said
+    out = invoke(*words[:-1], 2, "-o", run, "--resume")
+    assert out.exit_code == 0, out.stderr
+    resumed = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert (resumed["unet"], resumed["loss"]) == (config["unet"], config["loss"])
+    out = invoke(*words, "-o", more, "--init-from", run)
+    assert out.exit_code == 0, out.stderr
+    assert json.loads((more / "config.json").read_text(encoding="utf-8"))["unet"] == config["unet"]
+    assert invoke("export", more, "-o", model).exit_code == 0
+    from celebgen_cli.pipeline import load_model
+
+    assert load_model(model, "cpu").sample(["man"], [0], steps=1).shape == (1, 32, 32, 3)
+    assert "multiples of 8" in one_sentence(invoke(*words, "-o", tmp_path / "no", "--widths", "10"), 2)
+    other = invoke(*words, "-o", tmp_path / "no", "--init-from", run, "--blocks", 1)
+    assert "do not fit" in one_sentence(other, 1)
+
+
 @pytest.mark.parametrize("source", ["run", "model"])
 def test_warm_start_from_weights_alone(chain: Chain, tmp_path: Path, source: str) -> None:
     run = tmp_path / "warm"
     origin = chain.unet if source == "run" else chain.model
     words = chain.train_diffusion(run, "--init-from", origin, "--steps", 1, "--learning-rate", 1e-9)
-    out = invoke(*words)
-    assert out.exit_code == 0, out.stderr
+    again = chain.train_diffusion(run, "--resume", "--steps", 1, "--learning-rate", 1e-9)
+    for call in (words, words, again):  # the second and third time as after a kill before the first checkpoint
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+        out = invoke(*call)
+        assert out.exit_code == 0, out.stderr
     weights = load_tensors(run / "checkpoints" / "step-0000001" / "weights.safetensors")
     old = load_tensors(chain.unet / "checkpoints" / "step-0000040" / "ema.safetensors")
     tolerance = 1e-6 if source == "run" else 0.02  # the model is stored in 8 bit

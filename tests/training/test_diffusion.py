@@ -109,6 +109,18 @@ def test_the_input_is_the_whitened_latent_with_noise(dataset32: Path, latents_fo
     assert found > 3
 
 
+def test_perturbed_inputs_have_more_noise_than_their_target(dataset32: Path, latents_folder: Path) -> None:
+    """x_t has the further noise at sigma(t) times the share; nothing else is drawn otherwise."""
+    (plain, calls), (made, more) = (task(dataset32, latents_folder, input_perturbation=x) for x in (0.0, 0.5))
+    plain.loss(0)
+    made.loss(0)
+    assert torch.equal(calls[0][1], more[0][1])
+    difference = (more[0][0] - calls[0][0]).flatten(1)
+    expected = 0.5 * made.schedule.sigma(calls[0][1], difference)
+    # 256 values a row: the standard deviation of a standard deviation is 4.4 %
+    torch.testing.assert_close(difference.std(1), expected.flatten(), rtol=0.2, atol=1e-6)
+
+
 def test_noise_variant_has_one_gaussian_a_channel(dataset32: Path, latents_folder: Path) -> None:
     made, calls = task(dataset32, latents_folder, "noise", drop_text=0.3, foreign=0.3)
     made.loss(0)
