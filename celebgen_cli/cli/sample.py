@@ -239,10 +239,10 @@ def _refuse_beside_vary(options: Mapping[str, Any]) -> None:
 def _sheets(grid: str | None, gif: str | None, html: str | None, seeds: int, force: bool) -> "list[Sheet]":
     if grid is None and gif is None and html is None:
         return []
-    from celebgen_cli.sampling.sheets import Animation, Grid, Page, columns_for
+    from celebgen_cli.sampling.sheets import Animation, Grid, Page
 
     asked = ((Grid, grid), (Animation, gif), (Page, html))
-    return [kind(path, columns_for(seeds), force) for kind, path in asked if path is not None]
+    return [kind(path, seeds, force) for kind, path in asked if path is not None]
 
 
 def _draw(

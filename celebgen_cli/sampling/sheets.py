@@ -21,16 +21,16 @@ _MARK = "celebgen-jobs:"
 _FRAME, _LAST = 120, 1800  # milliseconds of a frame of the animation, and of its last one
 
 
-def columns_for(seeds: int) -> int | None:
-    """How many faces stand side by side where each prompt has this many seeds.
+def columns_for(seeds: int, faces: int) -> int | None:
+    """How many of `faces` stand side by side where each prompt has this many seeds.
 
-    All of them up to eight; of more, as many as fill whole rows of a sheet that is about square, so that each prompt
-    begins a row; None, a square over all faces, where each prompt has one.
+    All of a prompt up to eight; of more, as many as fill whole rows of a sheet that is about square, so that each
+    prompt begins a row; None, a square over all faces, where each prompt has one.
     """
     if seeds <= 8:
         return seeds if seeds > 1 else None
-    side = math.ceil(math.sqrt(seeds))
-    return next((n for n in range(side, 3 * side // 2 + 1) if seeds % n == 0), side)
+    side = math.ceil(math.sqrt(max(faces, seeds)))
+    return next((n for n in range(side, 3 * side // 2 + 1) if seeds % n == 0), min(side, seeds))
 
 
 class Sheet:
@@ -40,9 +40,9 @@ class Sheet:
     suffixes: tuple[str, ...] = ()
     needs_frames = False
 
-    def __init__(self, path: str, columns: int | None = None, force: bool = False) -> None:
+    def __init__(self, path: str, seeds: int = 1, force: bool = False) -> None:
         check_path(path, self.option)
-        self.path, self.columns, self.force = Path(path), columns, force
+        self.path, self.seeds, self.force = Path(path), seeds, force
         if self.path.suffix.lower() not in self.suffixes:
             raise UsageError(f"{self.option} {path} must end in {' or '.join(self.suffixes)}")
         self.count = 0
@@ -89,8 +89,8 @@ class Grid(Sheet):
 
     option, suffixes = "--grid", (".png",)
 
-    def __init__(self, path: str, columns: int | None = None, force: bool = False) -> None:
-        super().__init__(path, columns, force)
+    def __init__(self, path: str, seeds: int = 1, force: bool = False) -> None:
+        super().__init__(path, seeds, force)
         self._faces: list[Any] = []
         self._labels: list[str] = []
 
@@ -105,7 +105,7 @@ class Grid(Sheet):
         from celebgen_cli.images import encode_png, grid
 
         super().close()
-        sheet = grid(np.stack(self._faces), self.columns, self._labels)
+        sheet = grid(np.stack(self._faces), columns_for(self.seeds, self.count), self._labels)
         atomic_write_bytes(self.path, encode_png(sheet, None, {"grid": True, "faces": self.count, "mark": self.mark}))
 
 
@@ -114,8 +114,8 @@ class Animation(Sheet):
 
     option, suffixes, needs_frames = "--gif", (".gif",), True
 
-    def __init__(self, path: str, columns: int | None = None, force: bool = False) -> None:
-        super().__init__(path, columns, force)
+    def __init__(self, path: str, seeds: int = 1, force: bool = False) -> None:
+        super().__init__(path, seeds, force)
         self._ways: list[list[Any]] = []
 
     def add(self, drawn: Drawn) -> None:
@@ -130,7 +130,7 @@ class Animation(Sheet):
 
         super().close()
         length = max(map(len, self._ways))
-        columns = self.columns or math.ceil(math.sqrt(self.count))
+        columns = columns_for(self.seeds, self.count) or math.ceil(math.sqrt(self.count))
         first, *rest = [
             Image.fromarray(grid(np.stack([way[min(step, len(way) - 1)] for way in self._ways]), columns))
             for step in range(length)
@@ -161,8 +161,8 @@ class Page(Sheet):
 
     option, suffixes = "--html", (".html", ".htm")
 
-    def __init__(self, path: str, columns: int | None = None, force: bool = False) -> None:
-        super().__init__(path, columns, force)
+    def __init__(self, path: str, seeds: int = 1, force: bool = False) -> None:
+        super().__init__(path, seeds, force)
         self._stack = contextlib.ExitStack()
         self._file: BinaryIO | None = None
 
