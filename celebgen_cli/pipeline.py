@@ -139,7 +139,7 @@ class Model:
             steps: evaluations of the network, 1..T. sampler: ddim, ddpm, dpmpp_2m or angle_2s.
             guidance: 1 is the text plainly, 0 the negative prompt alone, more leads away from that, up to 100.
             guidance_interval: where guidance acts, two fractions of T. pag: lead away from a worse network too.
-            eta: noise of ddim's steps, 0..1. spacing: of timesteps; trailing, quadratic or logsnr.
+            eta: noise of ddim's steps, 0..1. spacing: of timesteps; one of `SPACINGS`.
             rescale: 0..1, against the glare of strong guidance. start: fraction of T where denoising begins, above 0.
             negative: what the faces shall not show.
             calibrate: off leaves out the model's correction of what is drawn, where it has one.

@@ -42,7 +42,7 @@ celebgen train-vae "$train" -o "$leg/decoder" --text "$text" --preset base128 --
     --adversarial 0.5 --steps "${DECODER:-1500}" --batch-size 128 --learning-rate 3e-4 --ema-half-life 100 \
     ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
 
-celebgen export "$leg/unet" -o "$leg/plain" --decoder "$leg/decoder" --steps 8 --guidance 4.5 \
-    --guidance-interval 0.3 0.8 --pag --judge celebgen-base128 --force
+celebgen export "$leg/unet" -o "$leg/plain" --decoder "$leg/decoder" --steps 9 --spacing early --guidance 4.5 \
+    --guidance-interval 0.4 0.8 --pag --judge celebgen-base128 --force
 celebgen calibrate "$train" --model "$leg/plain" -o "$leg/model" --force
 CELEBGEN_DATASET=$out/data/valid celebgen evaluate fid "$leg/model"

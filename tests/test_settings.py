@@ -30,7 +30,7 @@ def test_given_settings_come_before_a_models_own_and_those_before_the_defaults()
     [
         ({"eta": 1.5}, "--eta must be from 0 to 1, not 1.5"),
         ({"eta": 0.5, "sampler": "ddpm"}, "means nothing to ddpm; add --sampler ddim"),
-        ({"spacing": "karras"}, "there is no spacing 'karras'; choose one of trailing, quadratic, logsnr"),
+        ({"spacing": "karras"}, "there is no spacing 'karras'; choose one of trailing, early, quadratic, logsnr"),
         ({"rescale": -0.1}, "--rescale must be from 0 to 1, not -0.1"),
         ({"start": 0.0}, "--start must be above 0 and at most 1, not 0"),
         ({"start": 1.1}, "--start must be above 0 and at most 1, not 1.1"),

@@ -39,6 +39,10 @@ def ablation(
     samplers: Annotated[
         str | None, typer.Option("--samplers", metavar="LIST", help="Such as ddim,dpmpp_2m. Default: each model's own.")
     ] = None,
+    spacings: Annotated[
+        str | None,
+        typer.Option("--spacings", metavar="LIST", help="Such as trailing,early. Default: each model's own."),
+    ] = None,
     guidance: Annotated[
         str | None, typer.Option("--guidance", metavar="LIST", help="Such as 1,2,4.5. Default: each model's own.")
     ] = None,
@@ -85,6 +89,7 @@ def ablation(
         models=models or [None],
         steps=_values(steps, int, "--steps", "whole numbers"),
         samplers=_values(samplers, str, "--samplers", "names") if samplers is not None else [None],
+        spacings=_values(spacings, str, "--spacings", "names") if spacings is not None else [None],
         guidance=_values(guidance, float, "--guidance", "numbers") if guidance is not None else [None],
         seeds=list(dict.fromkeys(Seeds.parsed(seeds))),
         metrics=_values(metrics, str, "--metrics", "names"),

@@ -114,9 +114,9 @@ def side(info: Mapping[str, Any]) -> str:
     if info.get("filter"):
         parts.append(f"filter {info['filter']}")
     settings = info.get("settings") or {}
-    for name in ("sampler", "steps", "guidance", "guidance_interval", "pag", "negative", "seed"):
+    for name in ("sampler", "spacing", "steps", "guidance", "guidance_interval", "pag", "negative", "seed"):
         value = settings.get(name)
-        if value is None or value is False or value in ([0, 1], (0, 1)):
+        if value is None or value is False or value in ([0, 1], (0, 1), "trailing"):
             continue
         shown = " to ".join(map(str, value)) if isinstance(value, list | tuple) else value
         parts.append(name if value is True else f"{name.replace('_', ' ')} {shown}")

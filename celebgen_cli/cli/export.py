@@ -14,6 +14,7 @@ def export(
     steps: Annotated[int | None, typer.Option(min=1, help="Default sampling steps to record.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0.0, help="Default guidance to record.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Default sampler to record.")] = None,
+    spacing: Annotated[str | None, typer.Option(help="Default spacing of the steps to record.")] = None,
     guidance_interval: Annotated[
         tuple[float, float] | None,
         typer.Option(metavar="LOW HIGH", help="Default guidance interval to record."),
@@ -46,6 +47,7 @@ def export(
         "steps": steps,
         "guidance": guidance,
         "sampler": sampler,
+        "spacing": spacing,
         "guidance_interval": None if guidance_interval is None else list(guidance_interval),
         "pag": pag,
     }

@@ -91,7 +91,7 @@ def sample(
     ] = None,
     eta: Annotated[float | None, typer.Option(help="Noise of ddim's steps, from 0 to 1; default: the model's.")] = None,
     spacing: Annotated[
-        str | None, typer.Option(help="Of the steps: trailing, quadratic or logsnr; default: the model's.")
+        str | None, typer.Option(help="Of the steps: trailing, early, quadratic or logsnr; default: the model's.")
     ] = None,
     start: Annotated[
         float | None,

@@ -176,7 +176,7 @@ class _Clock:
 
 
 def _asked(cell: Cell) -> dict[str, Any]:
-    return {name: cell.settings[name] for name in ("sampler", "guidance", "steps")}
+    return {name: cell.settings[name] for name in ("sampler", "spacing", "guidance", "steps")}
 
 
 def _distances(model: str | None, real: str | None, options: Options, listener: Listener) -> dict[str, Any]:

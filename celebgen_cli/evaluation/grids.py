@@ -32,7 +32,7 @@ class Grid:
 
     Attributes:
         models: folders or names; None is the model in the box.
-        steps, samplers, guidance: values; None is the model's own.
+        steps, samplers, spacings, guidance: values; None is the model's own.
         seeds: numbers of sets of faces; the seeds of each follow those of the one before, as in `evaluate fid
             --repeats`: with N faces a set, set s begins at seed s N.
         metrics: names among METRICS.
@@ -44,6 +44,7 @@ class Grid:
     guidance: Sequence[float | None] = (None,)
     seeds: Sequence[int] = (0,)
     metrics: Sequence[str] = METRICS
+    spacings: Sequence[str | None] = (None,)
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ def cells_of(grid: Grid, options: Options) -> Iterator[Cell]:
         fixed = dict(options.sampling)
         rest = {"negative": fixed.pop("negative", ""), "calibrate": fixed.pop("calibrate", True)}
         varied = []
-        for sampler, guidance, steps in product(grid.samplers, grid.guidance, grid.steps):
-            settings = model.settings(**{**fixed, "sampler": sampler, "guidance": guidance, "steps": steps})
+        for sampler, spacing, guidance, steps in product(grid.samplers, grid.spacings, grid.guidance, grid.steps):
+            own = {"sampler": sampler, "spacing": spacing, "guidance": guidance, "steps": steps}
+            settings = model.settings(**{**fixed, **own})
             if settings not in varied:
                 varied.append(settings)
         details = [
@@ -112,7 +114,7 @@ def check(grid: Grid, num: int) -> None:
     Raises:
         UsageError: it is empty, names a model twice, or a set or metric that there is not.
     """
-    for name in ("models", "steps", "samplers", "guidance", "seeds", "metrics"):
+    for name in ("models", "steps", "samplers", "spacings", "guidance", "seeds", "metrics"):
         if not getattr(grid, name):
             raise UsageError(f"the grid needs at least one of its {name}")
     unknown = [name for name in grid.metrics if name not in METRICS]
@@ -159,8 +161,14 @@ def network_calls(settings: Mapping[str, Any], schedule: Schedule) -> int:
 def describe(cell: Cell) -> str:
     """The varied settings in a few words."""
     settings = cell.settings
-    words = f"{settings['sampler']}, guidance {settings['guidance']:g}, {settings['steps']} steps"
+    words = f"{walk(settings)}, guidance {settings['guidance']:g}, {settings['steps']} steps"
     return words + (f", set {cell.set}" if cell.set else "")
+
+
+def walk(settings: Mapping[str, Any]) -> str:
+    """The sampler, and how its steps are spaced where that is not evenly."""
+    spacing = settings.get("spacing", "trailing")
+    return str(settings["sampler"]) if spacing == "trailing" else f"{settings['sampler']}, {spacing}"
 
 
 def cell_row(cell: Cell, figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,6 +178,6 @@ def cell_row(cell: Cell, figures: Mapping[str, Any]) -> dict[str, Any]:
     del row["model"], row["astray"]
     return {
         "model": row.pop("label"), **row,
-        **{name: settings[name] for name in ("sampler", "guidance", "steps")},
+        "sampler": walk(settings), **{name: settings[name] for name in ("guidance", "steps")},
         **{name: figures.get(name) for name in FIGURES}, "seconds": round(figures["seconds"], 2),
     }  # fmt: skip

@@ -322,13 +322,14 @@ def train_vae(
 def _draw(
     source: Path, count: int, output: Path, train: Examples, where: torch.device, seed: int, progress: Progress
 ) -> Drawn:
-    from celebgen_cli.pipeline import DEFAULTS
+    from celebgen_cli.settings import DEFAULTS, NEUTRAL
     from celebgen_cli.training.drawn import draw_pool
 
     parts = runs.load_components(source, ("text", "cvae", "unet"))
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
     schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
-    settings = {name: parts.info.get("defaults", {}).get(name, value) for name, value in DEFAULTS.items()}
+    settings = {**DEFAULTS, **NEUTRAL}
+    settings |= {name: value for name, value in parts.info.get("defaults", {}).items() if name in settings}
     return draw_pool(
         output, count, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, train, settings,
         seed, progress, None if parts.calibration is None else parts.calibration.to(where),

@@ -49,13 +49,14 @@ def test_storages_give_nearly_the_same_face(chain: Chain, tmp_path: Path, storag
 def test_force(chain: Chain, tmp_path: Path) -> None:
     out = invoke(
         "export", chain.unet, "-o", tmp_path / "m", "--steps", 7, "--guidance", 2.5, "--sampler", "ddpm",
-        "--guidance-interval", 0.2, 0.9, "--pag",
+        "--spacing", "early", "--guidance-interval", 0.2, 0.9, "--pag",
     )  # fmt: skip
     assert out.exit_code == 0, out.stderr
     (tmp_path / "m" / "README.md").write_text("card", encoding="utf-8")
     assert "add --force to replace it" in one_sentence(invoke("export", chain.unet, "-o", tmp_path / "m"), 2)
     assert load_model(tmp_path / "m", "cpu").defaults == {
-        "steps": 7, "guidance": 2.5, "sampler": "ddpm", "guidance_interval": [0.2, 0.9], "pag": True,
+        "steps": 7, "guidance": 2.5, "sampler": "ddpm", "spacing": "early", "guidance_interval": [0.2, 0.9],
+        "pag": True,
     }  # fmt: skip
     assert invoke("export", chain.unet, "-o", tmp_path / "m", "--force").exit_code == 0
     assert load_model(tmp_path / "m", "cpu").defaults["sampler"] == "ddim"

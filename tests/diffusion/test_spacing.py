@@ -36,6 +36,13 @@ def test_trailing_is_as_ever() -> None:
     assert spaced_timesteps(SCHEDULE, 7, start=0.9) == truncated_timesteps(1000, 7, 0.9)
 
 
+def test_early_by_value() -> None:
+    """4 steps: 1 - (1/4)^2 and so on, to the power of 3/4: 1, 0.9527, 0.8059, 0.5378."""
+    assert spaced_timesteps(SCHEDULE, 4, "early") == [1000, 953, 806, 538]
+    assert spaced_timesteps(SCHEDULE, 9, "early") == [1000, 991, 963, 915, 848, 758, 643, 498, 310]
+    assert spaced_timesteps(SCHEDULE, 2, "early", 0.5) == [500, 403]
+
+
 def test_quadratic_by_value() -> None:
     assert spaced_timesteps(SCHEDULE, 5, "quadratic") == [1000, 640, 360, 160, 40]
     assert spaced_timesteps(SCHEDULE, 4, "quadratic", 0.8) == [800, 450, 200, 50]
@@ -58,7 +65,7 @@ def test_all_levels_are_the_same_whatever_the_spacing() -> None:
 
 
 def test_what_cannot_be_spaced() -> None:
-    with pytest.raises(UsageError, match="no spacing 'linear'; choose one of trailing, quadratic, logsnr"):
+    with pytest.raises(UsageError, match="no spacing 'linear'; choose one of trailing, early, quadratic, logsnr"):
         spaced_timesteps(SCHEDULE, 5, "linear")
     for spacing in SPACINGS:
         with pytest.raises(UsageError, match="from 1 to 20, not 21"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from celebgen_cli.errors import UsageError
-from celebgen_cli.evaluation.grids import Grid, cells_of, check, describe, labels_of, network_calls
+from celebgen_cli.evaluation.grids import Grid, cell_row, cells_of, check, describe, labels_of, network_calls
 from celebgen_cli.evaluation.options import Options
 from celebgen_cli.pipeline import Model, load_model
 from tests.networks import write_tiny_model
@@ -56,6 +56,13 @@ def test_cells_of_a_grid(arms: list[str]) -> None:
     assert (cells[2].settings["guidance"], cells[2].calls) == (2.0, 4)  # the model's own guidance has two branches
     assert describe(cells[-1]) == "ddpm, guidance 2, 4 steps, set 3"
     assert first.sha256 == load_model(arms[0], "cpu").sha256
+
+
+def test_spacings_are_varied_and_named_where_they_are_not_even(arms: list[str]) -> None:
+    cells = list(cells_of(Grid(arms[:1], [4], ["ddim"], spacings=[None, "early"]), Options(num=10)))
+    assert [describe(cell) for cell in cells] == ["ddim, guidance 2, 4 steps", "ddim, early, guidance 2, 4 steps"]
+    figures = {"fid": 1.0, "seconds": 2.0}
+    assert [cell_row(cell, figures)["sampler"] for cell in cells] == ["ddim", "ddim, early"]
 
 
 def test_settings_that_come_to_the_same_are_one_cell(arms: list[str]) -> None:
