@@ -24,7 +24,7 @@ def spaced_timesteps(schedule: Schedule, steps: int, spacing: str = "trailing", 
         early: level i of n is L (1 - (i / n)^2)^(3/4) for the first level L, so steps lengthen as noise goes. What
             a picture is of is decided at first, and few even steps get it wrong; the last jump is long (from 0.31 T
             of 9 steps), over levels where a network that learned little adds more error than detail.
-        quadratic: level i of n is L ((n - i) / n)^2 so steps shorten towards clean data
+        quadratic: level i of n is L ((n - i) / n)^2, so steps shorten towards clean data
             (Song et al. 2021, arXiv 2010.02502, appendix D.2).
         logsnr: even in log-SNR (the spacing of DPM-Solver, Lu et al. 2022, arXiv 2206.00927). It is infinite at 0 and
             T, for which the levels 1 and T - 1 stand.

@@ -161,11 +161,11 @@ def network_calls(settings: Mapping[str, Any], schedule: Schedule) -> int:
 def describe(cell: Cell) -> str:
     """The varied settings in a few words."""
     settings = cell.settings
-    words = f"{walk(settings)}, guidance {settings['guidance']:g}, {settings['steps']} steps"
+    words = f"{sampler_words(settings)}, guidance {settings['guidance']:g}, {settings['steps']} steps"
     return words + (f", set {cell.set}" if cell.set else "")
 
 
-def walk(settings: Mapping[str, Any]) -> str:
+def sampler_words(settings: Mapping[str, Any]) -> str:
     """The sampler, and how its steps are spaced where that is not evenly."""
     spacing = settings.get("spacing", "trailing")
     return str(settings["sampler"]) if spacing == "trailing" else f"{settings['sampler']}, {spacing}"
@@ -178,6 +178,6 @@ def cell_row(cell: Cell, figures: Mapping[str, Any]) -> dict[str, Any]:
     del row["model"], row["astray"]
     return {
         "model": row.pop("label"), **row,
-        "sampler": walk(settings), **{name: settings[name] for name in ("guidance", "steps")},
+        "sampler": sampler_words(settings), **{name: settings[name] for name in ("guidance", "steps")},
         **{name: figures.get(name) for name in FIGURES}, "seconds": round(figures["seconds"], 2),
     }  # fmt: skip

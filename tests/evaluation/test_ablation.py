@@ -196,6 +196,16 @@ def test_the_command(arms: list[str], dataset: str, tmp_path: Path) -> None:
     assert f"{rows[0]['fid']:.2f}" in lines[1]
 
 
+def test_spacings_draw_other_faces(arms: list[str], dataset: str, tmp_path: Path) -> None:
+    words = ("evaluate", "ablation", arms[0], "-o", tmp_path / "out", "--real", dataset, "--steps", 3, "--num", 8)
+    out = invoke(*words, "--spacings", "trailing,early", "--metrics", "fid", "--json", "--quiet")
+    assert out.exit_code == 0, out.stderr
+    even, early = (json.loads(line) for line in out.stdout.splitlines())
+    assert (even["sampler"], early["sampler"]) == ("ddim", "ddim, early") and even["fid"] != early["fid"]
+    said = one_sentence(invoke(*words, "--spacings", "late"), 2)
+    assert "there is no spacing 'late'; choose one of trailing, early, quadratic, logsnr" in said
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
