@@ -17,7 +17,7 @@ from celebgen_cli.models.devices import choose_device
 from celebgen_cli.models.judge import Judge, JudgeConfig
 from celebgen_cli.models.registry import find
 from celebgen_cli.processes import world
-from celebgen_cli.training import recipes, runs
+from celebgen_cli.training import preparing, runs
 from celebgen_cli.training.batches import preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet
 from celebgen_cli.training.observers import Observer
@@ -65,27 +65,27 @@ def train_judge(
 
     from celebgen_cli.training.judge import JudgeLossConfig, JudgeTask
 
-    before = recipes._resumed(output, resume)
-    valid, preset = recipes._valid(valid, before), recipes._preset_name(preset, output, resume)
+    before = preparing.resumed(output, resume)
+    valid, preset = preparing.held_out_dataset(valid, before), preparing.preset_name(preset, output, resume)
     if preset not in JUDGES:
         raise UsageError(f"there is no preset '{preset}'; choose one of {', '.join(JUDGES)}")
-    (data, held), where = recipes._datasets(dataset, valid), choose_device(device)
-    config = recipes._train_config(SETTINGS, preset, output, resume, overrides)
+    (data, held), where = preparing.datasets(dataset, valid), choose_device(device)
+    config = preparing.train_config(SETTINGS, preset, output, resume, overrides)
     train, held_out = training_and_held_out(data, held, Wording())
     for place, examples in ((dataset, train), (valid or dataset, held_out)):
         if not (examples.split.attributes[examples.rows] != 0).any():
             raise UsageError(f"{place} does not know the attributes of its pictures, and a judge learns nothing else")
     sizes, loss = JUDGES[preset], JudgeLossConfig()
-    record = recipes._record(preset, dataset, data, valid, train.source.wording)
+    record = preparing.record(preset, dataset, data, valid, train.source.wording)
     del record["captions"]  # a judge reads none
-    init_from = recipes._origin(init_from, before)
+    init_from = preparing.begun_with(init_from, before)
     begun = None if init_from is None else str(init_from)
     settings = {**record, "judge": asdict(sizes), "loss": asdict(loss), "init_from": begun}
-    resume = recipes._taken_up(output, "judge", settings, config, resume, warn)
+    resume = preparing.taken_up(output, "judge", settings, config, resume, warn)
     preload(where, train, held_out)
     task = JudgeTask(sizes, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not runs.has_checkpoint(output):
-        recipes._warm_start(task.model, load_judge(init_from).state_dict(), init_from)
+        preparing.warm_start(task.model, load_judge(init_from).state_dict(), init_from)
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )

@@ -8,155 +8,27 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celebgen_cli.data.captions import Wording, choose_wording
-from celebgen_cli.data.dataset import Dataset, open_dataset
 from celebgen_cli.diffusion.schedule import Schedule
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import UsageError
 from celebgen_cli.models.devices import autocast, choose_device
-from celebgen_cli.models.folder import Components, is_model, load_model, read_info, save_model
+from celebgen_cli.models.folder import Components, is_model
 from celebgen_cli.models.presets import preset as find_preset
-from celebgen_cli.models.text_encoder import CompactText, open_clip_source
+from celebgen_cli.models.text_encoder import CompactText
 from celebgen_cli.models.unet import INITS
 from celebgen_cli.processes import barrier, world
-from celebgen_cli.training import runs
+from celebgen_cli.training import preparing, runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
-from celebgen_cli.training.continuing import goes_on
-from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet, run_settings, with_overrides
+from celebgen_cli.training.engine import Reporter, Trainer, quiet, with_overrides
 from celebgen_cli.training.latents import encode
 from celebgen_cli.training.observers import Observer
 from celebgen_cli.training.periodic import PeriodicFID, inception
+from celebgen_cli.training.preparing import Progress, Warn
 from celebgen_cli.training.sizes import cvae_sizes, origin, parse_widths, unet_sizes
 
 if TYPE_CHECKING:
     import torch
 
     from celebgen_cli.training.drawn import Drawn
-
-Warn = Callable[[str], None]
-Progress = Callable[[int, int], None]
-
-# what suits each preset on a CPU of two cores; a GPU wants more steps and larger batches
-CLIP = {
-    "tiny": TrainConfig(20, 16, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
-    "small64": TrainConfig(600, 128, 1e-3, warmup=100, ema_half_life=100, checkpoint_every=200),
-    "base128": TrainConfig(600, 128, 1e-3, warmup=100, ema_half_life=100, checkpoint_every=200),
-}
-VAE = {
-    "tiny": TrainConfig(20, 8, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
-    "small64": TrainConfig(2800, 16, 6e-4, ema_half_life=200, checkpoint_every=400, sample_every=400),
-    "base128": TrainConfig(2800, 16, 6e-4, ema_half_life=200, checkpoint_every=400, sample_every=400),
-}
-PRIOR = {
-    "tiny": TrainConfig(10, 16, 1e-3, warmup=2, ema_half_life=5, checkpoint_every=5, log_every=1),
-    "small64": TrainConfig(600, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
-    "base128": TrainConfig(600, 64, 6e-4, warmup=50, ema_half_life=100, checkpoint_every=100),
-}
-DRAWN = {"tiny": 16, "small64": 2000, "base128": 2000}  # latents in the pool of a decoder's training
-DIFFUSION = {
-    "tiny": TrainConfig(20, 16, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
-    "small64": TrainConfig(6400, 32, 5e-4, ema_half_life=500, checkpoint_every=800, sample_every=800),
-    "base128": TrainConfig(6400, 32, 5e-4, ema_half_life=500, checkpoint_every=800, sample_every=800),
-}
-
-
-def _datasets(dataset: Path, valid: Path | None) -> tuple[Dataset, Dataset | None]:
-    data, held = open_dataset(dataset), open_dataset(valid) if valid is not None else None
-    if "train" not in data.splits:
-        raise UsageError(f"{dataset} has no train split to train on; prepare one that has")
-    if held is not None and (held.size, held.crop) != (data.size, data.crop):
-        raise UsageError(
-            f"{valid} is {held.size} px, crop {held.crop}, and {dataset} is {data.size} px, crop {data.crop}; "
-            "prepare both alike"
-        )
-    return data, held
-
-
-def _resumed(output: Path, resume: bool) -> dict[str, Any]:
-    """config.json of the run that is resumed; empty when none is."""
-    return runs.read_config(output) if resume and (output / "config.json").is_file() else {}
-
-
-def _valid(given: Path | None, resumed: Mapping[str, Any]) -> Path | None:
-    """The held-out dataset that is asked for, else the resumed run's."""
-    before = resumed.get("data", {}).get("valid")
-    return given if given is not None or before is None else Path(before)
-
-
-def _wording(
-    data: Dataset, resumed: Mapping[str, Any], captions: str | None, files_share: float | None, warn: Warn
-) -> Wording:
-    """Where captions come from: what is asked for, else the resumed run's, else what suits the training split.
-
-    Raises:
-        UsageError: the split has not what is needed (see `choose_wording`).
-    """
-    split, before = data.split("train"), resumed.get("captions", {})
-    source = captions or before.get("source")
-    if files_share is None and source == "both":
-        files_share = before.get("files_share") if before.get("source") == "both" else None
-    wording = choose_wording(split, source, files_share)
-    if source is None and wording.source == "grammar" and split.captions is not None:
-        warn(f"the captions in {data.path} are not used: attributes make them; --captions files or both takes them too")
-    return wording
-
-
-def _preset_name(given: str | None, output: Path, resume: bool, source: str | Path | None = None) -> str:
-    """The preset that is asked for, else the resumed run's, else that of the run or model which this one builds on."""
-    if given is not None:
-        return given
-    places = [output] if resume else []
-    if source is not None and open_clip_source(str(source)) is None:
-        places.append(Path(source))
-    for place in places:
-        if (place / "config.json").is_file():
-            return str(runs.read_config(place)["preset"])
-        if is_model(place):
-            return str(read_info(place).get("training", {}).get("preset", "base128"))
-    return "base128"
-
-
-def _train_config(
-    defaults: Mapping[str, TrainConfig], preset: str, output: Path, resume: bool, overrides: Mapping[str, Any]
-) -> TrainConfig:
-    """Settings of the command line over those of the resumed run over those of the preset."""
-    config = defaults[preset]
-    if resume and (output / "config.json").is_file():
-        config = TrainConfig(**runs.read_config(output)["train"])
-    return with_overrides(config, **overrides)
-
-
-def _record(preset: str, dataset: Path, data: Dataset, valid: Path | None, wording: Wording) -> dict[str, Any]:
-    """What every run's config.json says of its data."""
-    split = data.split("train")
-    return {
-        "preset": preset,
-        "data": {"dataset": str(dataset), "valid": str(valid) if valid else None, "crop": data.crop, "size": data.size,
-                 "train_images": len(split), "fingerprint": split.fingerprint},
-        "captions": {"source": wording.source, "files_share": wording.share},
-    }  # fmt: skip
-
-
-def _taken_up(
-    output: Path, kind: str, settings: Mapping[str, Any], config: TrainConfig, resume: bool, warn: Warn
-) -> bool:
-    """Whether to go on with the run in `output`; see `celebgen_cli.training.continuing.goes_on`."""
-    going = goes_on(output, run_settings(kind, settings, config), resume, warn)
-    barrier()  # nobody writes before all processes have looked
-    return going
-
-
-def _as_begun(parts: Components, output: Path, going: bool, warn: Warn) -> Components:
-    """The frozen networks that a run began with, whatever became of the run or model that they came from."""
-    if not going or not is_model(output / "frozen"):
-        return parts
-    kept = {name: getattr(parts, name) for name in ("text", "cvae") if getattr(parts, name) is not None}
-    frozen = load_model(output / "frozen", tuple(kept))
-    for name, module in kept.items():
-        now, then = module.state_dict(), getattr(frozen, name).state_dict()
-        if now.keys() != then.keys() or any(not value.cpu().equal(then[key]) for key, value in now.items()):
-            warn(f"the networks that {output} builds on have changed since; it goes on with those that it began with")
-            return frozen
-    return parts
 
 
 def train_clip(
@@ -188,22 +60,23 @@ def train_clip(
 
     from celebgen_cli.training.clip import CLIPLossConfig, CLIPTask
 
-    before = _resumed(output, resume)
-    contrast, valid = contrast or before.get("loss", {}).get("contrast", "sigmoid"), _valid(valid, before)
-    init_from = _origin(init_from, before)
+    before = preparing.resumed(output, resume)
+    contrast = contrast or before.get("loss", {}).get("contrast", "sigmoid")
+    valid = preparing.held_out_dataset(valid, before)
+    init_from = preparing.begun_with(init_from, before)
     if contrast not in ("sigmoid", "softmax"):
         raise UsageError(f"--contrast is sigmoid or softmax, not '{contrast}'")
-    preset = _preset_name(preset, output, resume)
-    sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
-    config = _train_config(CLIP, preset, output, resume, overrides)
-    wording = _wording(data, before, captions, files_share, warn)
+    preset = preparing.preset_name(preset, output, resume)
+    sizes, (data, held), where = find_preset(preset), preparing.datasets(dataset, valid), choose_device(device)
+    config = preparing.train_config(preparing.CLIP, preset, output, resume, overrides)
+    wording = preparing.wording(data, before, captions, files_share, warn)
     train, held_out = training_and_held_out(data, held, wording)
     loss = CLIPLossConfig(contrast=contrast)
     settings = {
-        **_record(preset, dataset, data, valid, wording), "clip": asdict(sizes.clip), "loss": asdict(loss),
+        **preparing.record(preset, dataset, data, valid, wording), "clip": asdict(sizes.clip), "loss": asdict(loss),
         "init_from": None if init_from is None else str(init_from),
     }  # fmt: skip
-    resume = _taken_up(output, "clip", settings, config, resume, warn)
+    resume = preparing.taken_up(output, "clip", settings, config, resume, warn)
     preload(where, train, held_out)
     task = CLIPTask(sizes.clip, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not runs.has_checkpoint(output):
@@ -211,9 +84,9 @@ def train_clip(
             other = runs.load_components(init_from, ("text",)).text
             if not isinstance(other, CompactText):
                 raise UsageError(f"{init_from} has no compact text encoder to start from; give a train-clip run")
-            _warm_start(task.model.clip.text, other.to_open_clip(), init_from)
+            preparing.warm_start(task.model.clip.text, other.to_open_clip(), init_from)
         else:
-            _warm_start(task.model, runs.averaged_weights(init_from)[1], init_from)
+            preparing.warm_start(task.model, runs.averaged_weights(init_from)[1], init_from)
     settings["token_ids"] = task.token_ids  # the words may change later, the rows that were trained do not
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
@@ -269,13 +142,13 @@ def train_vae(
     from celebgen_cli.training.perceptual import load_lpips
     from celebgen_cli.training.vae import CVAELossConfig, CVAETask
 
-    before = _resumed(output, resume)
-    perceptual, valid = perceptual or before.get("perceptual", "lpips"), _valid(valid, before)
-    init_from = _origin(init_from, before)
+    before = preparing.resumed(output, resume)
+    perceptual, valid = perceptual or before.get("perceptual", "lpips"), preparing.held_out_dataset(valid, before)
+    init_from = preparing.begun_with(init_from, before)
     if perceptual not in ("lpips", "none"):
         raise UsageError(f"--perceptual is lpips or none, not '{perceptual}'")
-    preset = _preset_name(preset, output, resume, text)
-    sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
+    preset = preparing.preset_name(preset, output, resume, text)
+    sizes, (data, held), where = find_preset(preset), preparing.datasets(dataset, valid), choose_device(device)
     if data.size != sizes.cvae.image_size:
         raise UsageError(f"{dataset} has {data.size} px pictures and preset {preset} takes {sizes.cvae.image_size} px")
     encoder = runs.load_text(text).to(where)
@@ -283,8 +156,8 @@ def train_vae(
     cvae = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun, latent_channels)
     cvae = replace(cvae, text_width=encoder.width, pooled_width=encoder.pooled_width)
     lpips = load_lpips(perceptual_weights).to(where) if perceptual == "lpips" else None
-    config = _train_config(VAE, preset, output, resume, overrides)
-    wording = _wording(data, before, captions, files_share, warn)
+    config = preparing.train_config(preparing.VAE, preset, output, resume, overrides)
+    wording = preparing.wording(data, before, captions, files_share, warn)
     train, held_out = training_and_held_out(data, held, wording)
     given = {"beta": beta, "scale": scale, "adversarial": adversarial, "freeze_encoder": freeze_encoder}
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
@@ -293,17 +166,17 @@ def train_vae(
     if loss.adversarial > 0 and not before:
         config = replace(config, beta1=0.5)  # as is usual against a critic: the past of a moving target misleads
     pool = None
-    source, drawn = denoiser or before.get("denoiser"), drawn or before.get("drawn") or DRAWN[preset]
+    source, drawn = denoiser or before.get("denoiser"), drawn or before.get("drawn") or preparing.DRAWN[preset]
     if source is not None and not (loss.freeze_encoder and loss.adversarial > 0):
         raise UsageError("--denoiser is for a decoder alone: give --freeze-encoder and --adversarial too")
     settings = {
-        **_record(preset, dataset, data, valid, wording), "cvae": asdict(cvae), "loss": asdict(loss),
+        **preparing.record(preset, dataset, data, valid, wording), "cvae": asdict(cvae), "loss": asdict(loss),
         "perceptual": perceptual, "text": encoder.source, "init_from": None if init_from is None else str(init_from),
         "denoiser": None if source is None else str(source), "drawn": drawn,
-        "prior_steps": before.get("prior_steps", PRIOR[preset].steps) if prior_steps is None else prior_steps,
+        "prior_steps": before.get("prior_steps", preparing.PRIOR[preset].steps) if prior_steps is None else prior_steps,
     }  # fmt: skip
-    resume = _taken_up(output, "vae", settings, config, resume, warn)
-    frozen = _as_begun(Components(text=encoder), output, resume, warn)
+    resume = preparing.taken_up(output, "vae", settings, config, resume, warn)
+    frozen = preparing.as_begun(Components(text=encoder), output, resume, warn)
     assert frozen.text is not None
     encoder = frozen.text.to(where)
     preload(where, train, held_out)
@@ -311,11 +184,11 @@ def train_vae(
         pool = _draw(Path(source), drawn, output, train, where, config.seed, progress)
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss, pool)
     if init_from is not None and weights:
-        _warm_start(task.model, weights, init_from)
+        preparing.warm_start(task.model, weights, init_from)
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )
-    _freeze(Components(text=encoder), output, resume)
+    preparing.freeze(Components(text=encoder), output, resume)
     return trainer.train(report)
 
 
@@ -355,12 +228,12 @@ def prepare_prior(
 
     info = runs.read_config(run)
     steps = info.get("prior_steps") if steps is None else steps
-    config = with_overrides(PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
+    config = with_overrides(preparing.PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
     config = replace(config, precision=info["train"]["precision"])
     if config.steps == 0 or info["loss"].get("freeze_encoder"):  # a frozen encoder came with its prior
         return lambda report: {}
-    data, held = _datasets(dataset, _valid(valid, info))
-    wording = _wording(data, info, None, None, warn)
+    data, held = preparing.datasets(dataset, preparing.held_out_dataset(valid, info))
+    wording = preparing.wording(data, info, None, None, warn)
     where, trained = choose_device(device), runs.averaged_weights(run)[0]
     stale = (run / "prior" / "config.json").is_file() and runs.read_config(run / "prior").get("cvae_step") != trained
     barrier()  # before it is gone, all processes have seen it
@@ -420,13 +293,13 @@ def prepare_diffusion(
     """
     from celebgen_cli.training.diffusion import DiffusionLossConfig, DiffusionTask
 
-    before = _resumed(output, resume)
-    init, valid = init or before.get("unet", {}).get("init", "prior"), _valid(valid, before)
-    init_from = _origin(init_from, before)
+    before = preparing.resumed(output, resume)
+    init, valid = init or before.get("unet", {}).get("init", "prior"), preparing.held_out_dataset(valid, before)
+    init_from = preparing.begun_with(init_from, before)
     if init not in INITS:
         raise UsageError(f"--init is one of {', '.join(INITS)}, not '{init}'")
-    preset = _preset_name(preset, output, resume, vae)
-    sizes, (data, held), where = find_preset(preset), _datasets(dataset, valid), choose_device(device)
+    preset = preparing.preset_name(preset, output, resume, vae)
+    sizes, (data, held), where = find_preset(preset), preparing.datasets(dataset, valid), choose_device(device)
     parts = runs.load_components(vae, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
     text, cvae = parts.text.to(where), parts.cvae.to(where)
@@ -441,17 +314,17 @@ def prepare_diffusion(
         unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
         init=init,
     )  # fmt: skip
-    config = _train_config(DIFFUSION, preset, output, resume, overrides)
-    wording = _wording(data, before, captions, files_share, warn)
+    config = preparing.train_config(preparing.DIFFUSION, preset, output, resume, overrides)
+    wording = preparing.wording(data, before, captions, files_share, warn)
     asked = {"gamma": min_snr, "input_perturbation": input_perturbation}
     loss = DiffusionLossConfig(**{**before.get("loss", {}), **{k: v for k, v in asked.items() if v is not None}})
     schedule = Schedule.cosine(1000)
     settings = {
-        **_record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
+        **preparing.record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
         "schedule": schedule.to_dict(), "vae": str(vae), "init_from": None if init_from is None else str(init_from),
     }  # fmt: skip
-    resume = _taken_up(output, "diffusion", settings, config, resume, warn)
-    frozen = _as_begun(Components(text=text, cvae=cvae), output, resume, warn)
+    resume = preparing.taken_up(output, "diffusion", settings, config, resume, warn)
+    frozen = preparing.as_begun(Components(text=text, cvae=cvae), output, resume, warn)
     assert frozen.text is not None and frozen.cvae is not None
     text, cvae = frozen.text.to(where), frozen.cvae.to(where)
     pairs = [
@@ -462,7 +335,7 @@ def prepare_diffusion(
     def run(report: Reporter) -> dict[str, float]:
         task = DiffusionTask(unet, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loss)
         if init_from is not None and weights:
-            _warm_start(task.model, weights, init_from)
+            preparing.warm_start(task.model, weights, init_from)
         watching = list(observers)
         if fid is not None and extractor is not None:
             mixed = autocast(where, config.precision)
@@ -470,37 +343,7 @@ def prepare_diffusion(
         trainer = Trainer(
             task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=watching
         )
-        _freeze(Components(text=text, cvae=cvae, info={"schedule": schedule.to_dict()}), output, resume)
+        preparing.freeze(Components(text=text, cvae=cvae, info={"schedule": schedule.to_dict()}), output, resume)
         return trainer.train(report)
 
     return run
-
-
-def _freeze(parts: Components, run: Path, going: bool) -> None:
-    """Keep the frozen networks of a run beside it, so that it can be exported whole.
-
-    What a run left there that was killed before it began is replaced.
-    """
-    if world().main and not (going and (run / "frozen" / "model.json").exists()):
-        save_model(parts, run / "frozen", force=True)
-
-
-def _origin(given: Path | None, before: Mapping[str, Any]) -> Path | None:
-    """What weights a run begins with: what is asked for, else what the resumed run's were."""
-    known = before.get("init_from")
-    return Path(known) if given is None and known is not None else given
-
-
-def _warm_start(module: Any, state: Mapping[str, Any], source: Path) -> None:
-    """Load weights alone.
-
-    Raises:
-        CelebgenError: they are of networks of another size.
-    """
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise CelebgenError(
-            f"the weights of {source} do not fit this preset and text encoder ({str(error).splitlines()[1].strip()}); "
-            "start from a run or model of the same sizes"
-        ) from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import open_clip_source
-from celebgen_cli.training import judging, recipes
+from celebgen_cli.training import judging, preparing
 from celebgen_cli.training.sizes import cvae_sizes, origin, unet_sizes
 
 _PATHS = ("dataset", "output", "valid", "init_from", "vae", "denoiser", "perceptual_weights")
@@ -35,8 +35,8 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(given)
     output, resume = Path(given["output"]), bool(given["resume"])
     source = given.get("text") if kind == "vae" else given.get("vae")
-    before = recipes._resumed(output, resume)
-    preset = recipes._preset_name(given["preset"], output, resume, source)
+    before = preparing.resumed(output, resume)
+    preset = preparing.preset_name(given["preset"], output, resume, source)
     sizes = find_preset(preset)
 
     def begun(network: str) -> Any:
@@ -44,9 +44,9 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         return origin(None if source is None else Path(source), network, output)[0]
 
     table = {
-        "clip": recipes.CLIP, "vae": recipes.VAE, "diffusion": recipes.DIFFUSION, "judge": judging.SETTINGS,
+        "clip": preparing.CLIP, "vae": preparing.VAE, "diffusion": preparing.DIFFUSION, "judge": judging.SETTINGS,
     }[kind]  # fmt: skip
-    train = asdict(recipes._train_config(table, preset, output, resume, {}))
+    train = asdict(preparing.train_config(table, preset, output, resume, {}))
     other: dict[str, Any] = {"preset": preset, "valid": before.get("data", {}).get("valid"), **train}
     other |= before.get("captions", {})
     other["captions"] = other.pop("source", None)
@@ -60,12 +60,12 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         other |= {**asdict(CVAELossConfig()), **before.get("loss", {})}
         other |= {
             "perceptual": before.get("perceptual", "lpips"),
-            "prior_steps": before.get("prior_steps", recipes.PRIOR[preset].steps),
+            "prior_steps": before.get("prior_steps", preparing.PRIOR[preset].steps),
             "denoiser": before.get("denoiser"),
         }  # fmt: skip
         other["latent_channels"] = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun("cvae"), None).latent_channels
         if values.get("denoiser") or other["denoiser"]:
-            other["drawn"] = before.get("drawn") or recipes.DRAWN[preset]
+            other["drawn"] = before.get("drawn") or preparing.DRAWN[preset]
     elif kind == "diffusion":
         from celebgen_cli.training.diffusion import DiffusionLossConfig
 

@@ -8,7 +8,7 @@ import pytest
 
 from celebgen_cli.data.captions import Wording
 from celebgen_cli.data.dataset import open_dataset
-from celebgen_cli.training import recipes
+from celebgen_cli.training import preparing, recipes
 from celebgen_cli.training.batches import Examples
 from tests.captioned import captioned
 from tests.command import invoke, one_sentence
@@ -54,7 +54,7 @@ def test_what_a_resumed_run_says_and_what_it_had(dataset32: Path, tmp_path: Path
     said: list[str] = []
 
     def wording(before: dict[str, Any], captions: str | None = None, share: float | None = None) -> Wording:
-        return recipes._wording(data, before, captions, share, said.append)
+        return preparing.wording(data, before, captions, share, said.append)
 
     both = {"captions": {"source": "both", "files_share": 0.25}}
     assert wording(both) == Wording("both", 0.25)
