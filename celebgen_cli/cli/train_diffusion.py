@@ -1,11 +1,13 @@
 """`celebgen train-diffusion`: the denoiser on the whitened latent."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from celebgen_cli.cli import common, config
+from celebgen_cli.errors import UsageError
 
 
 @config.trains("diffusion")
@@ -13,13 +15,24 @@ from celebgen_cli.cli import common, config
 def train_diffusion(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
-    vae: Annotated[Path, typer.Option(help="CVAE and text encoder: a train-vae run or a model.")],
+    vae: Annotated[Path | None, typer.Option(help="CVAE and text encoder: a train-vae run or a model.")] = None,
     init: Annotated[
         str | None,
         typer.Option(
             help="Where denoising starts. prior (default): from p(z|c). To compare with: mean, p(z) without text; "
             "noise+prior, plain noise with p(z|c) as an input; noise, without it."
         ),
+    ] = None,
+    distill: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Teach MODEL's own denoiser to draw in few steps, without guidance; a row of a batch is a whole path "
+            "from noise.",
+        ),
+    ] = None,
+    distill_steps: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Steps of that student; default 4.")
     ] = None,
     preset: common.Preset = None,
     widths: Annotated[
@@ -75,22 +88,49 @@ def train_diffusion(
 
     Example: celebgen train-diffusion data/celeba -o runs/unet --vae runs/vae
     """
-    from celebgen_cli.training import recipes
+    from celebgen_cli.training import distilling, preparing, recipes
     from celebgen_cli.training.observers import observers_of
+
+    before = preparing.resumed(output, resume)
+    if distill is None and "distill" in before:
+        distill = Path(before["vae"])
+    elif vae is None and distill is None and before:
+        vae = Path(before["vae"])
+    own = {"vae": vae, "init": init, "preset": preset, "widths": widths, "blocks": blocks, "min_snr": min_snr,
+           "input_perturbation": input_perturbation}  # fmt: skip
+    settings = common.overrides(
+        steps=steps, batch_size=batch_size, accumulate=accumulate, learning_rate=learning_rate, seed=seed,
+        ema_half_life=ema_half_life, precision=precision, checkpoint_every=checkpoint_every, sample_every=sample_every,
+        keep=keep, compile=compile, checkpoint_activations=checkpoint_activations,
+    )  # fmt: skip
+    fid = None if fid_every is None else (fid_every, fid_num)
+    if distill is not None:
+        given = [f"--{name.replace('_', '-')}" for name, value in own.items() if value is not None]
+        if given:
+            raise UsageError(f"{given[0]} is the teacher's own with --distill; leave it out")
+        run = distilling.prepare_distillation(
+            dataset, output, model=distill, student_steps=distill_steps, captions=captions, files_share=files_share,
+            valid=valid, init_from=init_from, resume=resume, device=device, warn=common.say,
+            observers=observers_of(options, tensorboard), fid=fid, overrides=settings,
+        )  # fmt: skip
+        _train(run, output, quiet)
+        return
+    if vae is None:
+        raise UsageError("say what the denoiser builds on: --vae RUN|MODEL, or --distill MODEL for a few-step student")
+    if distill_steps is not None:
+        raise UsageError("--distill-steps needs the teacher: add --distill MODEL")
 
     with common.progress("encode latents", quiet=quiet) as encoded:
         run = recipes.prepare_diffusion(
             dataset, output, vae=vae, init=init, widths=widths, blocks=blocks, min_snr=min_snr,
             input_perturbation=input_perturbation, captions=captions, files_share=files_share, preset=preset,
             valid=valid, init_from=init_from, resume=resume, device=device, warn=common.say, progress=encoded,
-            observers=observers_of(options, tensorboard), fid=None if fid_every is None else (fid_every, fid_num),
-            overrides=common.overrides(
-                steps=steps, batch_size=batch_size, accumulate=accumulate, learning_rate=learning_rate, seed=seed,
-                ema_half_life=ema_half_life, precision=precision, checkpoint_every=checkpoint_every,
-                sample_every=sample_every,
-                keep=keep, compile=compile, checkpoint_activations=checkpoint_activations,
-            ),
+            observers=observers_of(options, tensorboard), fid=fid, overrides=settings,
         )  # fmt: skip
+    _train(run, output, quiet)
+
+
+def _train(run: Callable[..., dict[str, float]], output: Path, quiet: bool) -> None:
     with common.training_progress("train-diffusion", quiet) as report:
         figures = run(report)
     if not quiet and figures:

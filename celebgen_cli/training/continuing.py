@@ -21,7 +21,8 @@ WORDS = {
     "unet.init": "--init", "unet.widths": "--widths", "unet.blocks": "--blocks", "loss.gamma": "--min-snr",
     "loss.input_perturbation": "--input-perturbation", "cvae.latent_channels": "--latent-channels",
     "denoiser": "--denoiser", "drawn": "--drawn", "perceptual": "--perceptual",
-    "prior_steps": "--prior-steps", "loss.beta": "--beta", "loss.scale": "--scale", "loss.contrast": "--contrast",
+    "prior_steps": "--prior-steps", "distill.steps": "--distill-steps",
+    "loss.beta": "--beta", "loss.scale": "--scale", "loss.contrast": "--contrast",
     "loss.adversarial": "--adversarial", "loss.freeze_encoder": "--freeze-encoder",
 }  # fmt: skip
 

@@ -68,6 +68,7 @@ def export_run(
 
 def _info(config: Mapping[str, Any]) -> dict[str, Any]:
     """What model.json says of a run."""
+    distilled = config.get("distill")
     return {
         "image_size": config["data"]["size"],
         "crop": config["data"]["crop"],
@@ -77,9 +78,18 @@ def _info(config: Mapping[str, Any]) -> dict[str, Any]:
             "preset": config["preset"],
             "init": config["unet"]["init"],
             "denoiser": {**config["train"], "stopped_at": config["stopped_at"]},
+            **({} if distilled is None else {"distilled": {"from": Path(config["vae"]).name, **distilled}}),
         },
+        **({} if distilled is None else {"defaults": _student_defaults(distilled)}),
         "license": LICENCE,
     }
+
+
+def _student_defaults(distilled: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `sample` for a denoiser that has its teacher's guidance in its weights."""
+    from celebgen_cli.training.distillation import Teaching
+
+    return Teaching(**distilled).defaults
 
 
 def _add_judge(parts: Components, source: Path) -> None:

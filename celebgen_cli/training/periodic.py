@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class PeriodicFID(Observer):
     """FID of `count` faces by the averaged weights against the held-out pictures, every `every` steps.
 
     Captions are those of held-out pictures in turn; they and the seeds are the same each time, so that a difference
-    between two steps is one of the weights.
+    between two steps is one of the weights. `settings` are those of `drawing.generate`; None: 10 steps, guidance 1.5.
     """
 
     def __init__(
@@ -43,9 +43,11 @@ class PeriodicFID(Observer):
         held_out: Examples,
         autocast: Callable[[], AbstractContextManager[None]],
         seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.every, self.count, self.extractor, self.held_out = every, count, extractor, held_out
         self.text, self.cvae, self.schedule, self.autocast = text, cvae, schedule, autocast
+        self.settings = {"steps": STEPS, "guidance": GUIDANCE} if settings is None else dict(settings)
         captions = [
             held_out.captions(rows, numpy_generator(seed, i, 95)).texts
             for i, rows in enumerate(chunks(len(held_out), 128))
@@ -83,7 +85,7 @@ class PeriodicFID(Observer):
         with self.autocast():
             faces = generate(
                 self.text, self.cvae, ema, self.schedule, [self.prompts[row] for row in rows],
-                [int(row) for row in rows], steps=STEPS, guidance=GUIDANCE,
+                [int(row) for row in rows], **self.settings,
             )  # fmt: skip
         return to_uint8(faces)
 

@@ -133,7 +133,7 @@ def as_begun(parts: Components, output: Path, going: bool, warn: Warn) -> Compon
     """The frozen networks that a run began with, whatever became of the run or model that they came from."""
     if not going or not is_model(output / "frozen"):
         return parts
-    kept = {name: getattr(parts, name) for name in ("text", "cvae") if getattr(parts, name) is not None}
+    kept = {name: getattr(parts, name) for name in ("text", "cvae", "unet") if getattr(parts, name) is not None}
     frozen = load_model(output / "frozen", tuple(kept))
     for name, module in kept.items():
         now, then = module.state_dict(), getattr(frozen, name).state_dict()

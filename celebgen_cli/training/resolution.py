@@ -7,13 +7,13 @@ from typing import Any
 
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import open_clip_source
-from celebgen_cli.training import judging, preparing
+from celebgen_cli.training import distilling, judging, preparing
 from celebgen_cli.training.sizes import cvae_sizes, origin, unet_sizes
 
-_PATHS = ("dataset", "output", "valid", "init_from", "vae", "denoiser", "perceptual_weights")
+_PATHS = ("dataset", "output", "valid", "init_from", "vae", "distill", "denoiser", "perceptual_weights")
 """Options that are paths; `text` may be one."""
 
-_NAMES = ("init_from", "vae", "denoiser")
+_NAMES = ("init_from", "vae", "distill", "denoiser")
 """Those of them that may also be a model's name."""
 
 
@@ -34,7 +34,7 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     values = dict(given)
     output, resume = Path(given["output"]), bool(given["resume"])
-    source = given.get("text") if kind == "vae" else given.get("vae")
+    source = given.get("text") if kind == "vae" else given.get("distill") or given.get("vae")
     before = preparing.resumed(output, resume)
     preset = preparing.preset_name(given["preset"], output, resume, source)
     sizes = find_preset(preset)
@@ -46,6 +46,9 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     table = {
         "clip": preparing.CLIP, "vae": preparing.VAE, "diffusion": preparing.DIFFUSION, "judge": judging.SETTINGS,
     }[kind]  # fmt: skip
+    distilled = kind == "diffusion" and (given.get("distill") is not None or "distill" in before)
+    if distilled:
+        table = distilling.SETTINGS
     train = asdict(preparing.train_config(table, preset, output, resume, {}))
     other: dict[str, Any] = {"preset": preset, "valid": before.get("data", {}).get("valid"), **train}
     other |= before.get("captions", {})
@@ -66,6 +69,9 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         other["latent_channels"] = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun("cvae"), None).latent_channels
         if values.get("denoiser") or other["denoiser"]:
             other["drawn"] = before.get("drawn") or preparing.DRAWN[preset]
+    elif distilled:
+        other["distill"] = before.get("vae")
+        other["distill_steps"] = before.get("distill", {}).get("steps", distilling.STEPS)
     elif kind == "diffusion":
         from celebgen_cli.training.diffusion import DiffusionLossConfig
 

@@ -1,0 +1,116 @@
+"""What `train-diffusion --distill` does: a model's own denoiser taught to draw in few steps, without guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from celebgen_cli.diffusion.schedule import Schedule
+from celebgen_cli.errors import UsageError
+from celebgen_cli.models.devices import autocast, choose_device
+from celebgen_cli.models.folder import Components
+from celebgen_cli.processes import barrier
+from celebgen_cli.settings import complete
+from celebgen_cli.training import preparing, runs
+from celebgen_cli.training.batches import training_and_held_out
+from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer
+from celebgen_cli.training.observers import Observer
+from celebgen_cli.training.periodic import PeriodicFID, inception
+from celebgen_cli.training.preparing import Warn
+
+STEPS = 4
+"""Steps of the student, where nobody says how many."""
+
+_FULL = TrainConfig(
+    1000, 8, 2e-4, warmup=50, ema_half_life=100, checkpoint_every=100, sample_every=250,
+)  # fmt: skip
+SETTINGS = {
+    "tiny": TrainConfig(20, 4, 1e-3, warmup=5, ema_half_life=5, checkpoint_every=10, sample_every=10, log_every=1),
+    "small64": _FULL,
+    "base128": _FULL,
+}
+"""What suits each preset on a CPU; a row of a batch is a whole path from noise to latent."""
+
+
+def prepare_distillation(
+    dataset: Path,
+    output: Path,
+    *,
+    model: Path,
+    student_steps: int | None = None,
+    captions: str | None = None,
+    files_share: float | None = None,
+    valid: Path | None = None,
+    init_from: Path | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    warn: Warn = lambda sentence: None,
+    observers: Sequence[Observer] = (),
+    fid: tuple[int, int] | None = None,
+    overrides: Mapping[str, Any],
+) -> Callable[[Reporter], dict[str, float]]:
+    """Read the teacher `model` (folder or name); returns the function that trains a student of `student_steps` steps.
+
+    The student begins with the teacher's weights, or with those of `init_from`. Of the dataset, captions are used, and
+    pictures for FID alone. See `celebgen_cli.training.recipes.prepare_diffusion` for the rest.
+
+    Raises:
+        UsageError: the teacher has fewer than `student_steps` levels, or is of another picture size.
+        CelebgenError: it is no whole model; also see `Trainer`.
+    """
+    from celebgen_cli.training.distillation import DistillationTask, teaching_of
+
+    before = preparing.resumed(output, resume)
+    valid, init_from = preparing.held_out_dataset(valid, before), preparing.begun_with(init_from, before)
+    steps = student_steps or before.get("distill", {}).get("steps", STEPS)
+    (data, held), where = preparing.datasets(dataset, valid), choose_device(device)
+    parts = runs.load_components(model, ("text", "cvae", "unet"))
+    assert parts.text is not None and parts.cvae is not None and parts.unet is not None
+    if parts.cvae.config.image_size != data.size:
+        raise UsageError(f"{dataset} has {data.size} px pictures and {model} draws {parts.cvae.config.image_size} px")
+    schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
+    teaching = teaching_of(complete(parts.info.get("defaults", {}), {}, schedule.timesteps), steps)
+    preset = preparing.preset_name(None, output, resume, model)
+    config = preparing.train_config(SETTINGS, preset, output, resume, overrides)
+    wording = preparing.wording(data, before, captions, files_share, warn)
+    extractor = None if fid is None else inception(where)
+    settings = {
+        **preparing.record(preset, dataset, data, valid, wording), "unet": asdict(parts.unet.config),
+        "distill": asdict(teaching), "schedule": schedule.to_dict(), "vae": str(model),
+        "init_from": None if init_from is None else str(init_from),
+    }  # fmt: skip
+    teaching.paths(schedule)  # refuses what cannot work, before there is a folder
+    resume = preparing.taken_up(output, "diffusion", settings, config, resume, warn)
+    frozen = preparing.as_begun(replace(parts), output, resume, warn)
+    assert frozen.text is not None and frozen.cvae is not None and frozen.unet is not None
+    text, cvae, teacher = frozen.text.to(where), frozen.cvae.to(where), frozen.unet.to(where)
+    train, held_out = training_and_held_out(data, held, wording)
+    weights = None
+    if init_from is not None and not runs.has_checkpoint(output):
+        weights = runs.load_components(init_from, ("unet",)).unet
+    barrier()
+
+    def run(report: Reporter) -> dict[str, float]:
+        task = DistillationTask(
+            teacher.config, schedule, cvae, text, teacher, teaching, train, held_out, config.batch_size, config.seed
+        )
+        if init_from is not None and weights is not None:
+            preparing.warm_start(task.model, weights.state_dict(), init_from)
+        watching = list(observers)
+        if fid is not None and extractor is not None:
+            mixed = autocast(where, config.precision)
+            watching.append(
+                PeriodicFID(
+                    *fid, extractor, text, cvae, schedule, held_out, mixed, config.seed, teaching.defaults
+                )
+            )
+        trainer = Trainer(
+            task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=watching
+        )
+        kept = Components(text=text, cvae=cvae, unet=teacher, info={"schedule": schedule.to_dict()})
+        preparing.freeze(kept, output, resume)
+        return trainer.train(report)
+
+    return run
