@@ -34,6 +34,11 @@ def losses(run: Path) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
+def fids(run: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {line["step"]: line["fid"] for line in lines if "fid" in line}
+
+
 def workers(launcher: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()]
 
@@ -127,6 +132,32 @@ def test_faces_and_figures_are_those_of_one_process(
     # where `auto` is bf16, the size of a batch moves pixels by a level or two
     assert ours["fid"] == pytest.approx(theirs["fid"], rel=1e-2)
     assert ours["generated"]["n"] == theirs["generated"]["n"] == 7
+
+
+def test_fid_on_the_way_is_that_of_one_process(
+    model_folder: Path, dataset32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main process measures while the other waits; of a student as of other denoisers."""
+    (tmp_path / "inception.pth").touch()
+    monkeypatch.setenv("CELEBGEN_INCEPTION_WEIGHTS", str(tmp_path / "inception.pth"))
+    monkeypatch.setenv("CELEBGEN_CACHE", str(tmp_path / "cache"))
+    from celebgen_cli.evaluation import features
+
+    monkeypatch.setattr(features, "load_inception", lambda *args, **kwargs: StubExtractor())
+
+    def train(run: str, *more: object) -> list[object]:
+        return ["train-diffusion", dataset32, "-o", tmp_path / run, *more, "--steps", 4, "--batch-size", 4,
+                "--fid-every", 2, "--fid-num", 6, "--sample-every", 100, "--device", "cpu", "--quiet"]  # fmt: skip
+
+    plain, student = ("--vae", model_folder, "--preset", "tiny"), ("--distill", model_folder, "--distill-steps", 1)
+    in_two(tmp_path, train("two", *plain), train("two-student", *student))
+    for run, more in (("one", plain), ("one-student", student)):
+        alone = invoke(*train(run, *more))
+        assert alone.exit_code == 0, alone.stderr
+        assert losses(tmp_path / run) == pytest.approx(losses(tmp_path / run.replace("one", "two")), rel=1e-3)
+        ours, theirs = (fids(tmp_path / name) for name in (run.replace("one", "two"), run))
+        assert sorted(theirs) == [2, 4]
+        assert ours == pytest.approx(theirs, rel=2e-2)
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

@@ -19,13 +19,14 @@ from celebgen_cli.models.presets import tiny
 from celebgen_cli.training.batches import Examples, training_and_held_out
 from celebgen_cli.training.clip import CLIPLossConfig, CLIPTask
 from celebgen_cli.training.diffusion import DiffusionTask
+from celebgen_cli.training.distillation import DistillationTask, Teaching
 from celebgen_cli.training.distributed import all_rows, norm_of_all, own_part, replicated
 from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.latents import encode
 from celebgen_cli.training.prior import PriorTask
 from celebgen_cli.training.vae import CVAELossConfig, CVAETask
-from tests.networks import randomise, tiny_cvae, tiny_text
+from tests.networks import randomise, tiny_cvae, tiny_text, tiny_unet
 
 BATCH = 8
 
@@ -52,6 +53,10 @@ def tasks(folder: Path) -> dict[str, Callable[[], Task]]:
     return {
         "diffusion": lambda: DiffusionTask(
             tiny().unet, Schedule.cosine(1000), cvae, text, pairs[0], pairs[1], BATCH, 0
+        ),
+        "student": lambda: DistillationTask(
+            tiny().unet, Schedule.cosine(1000), cvae, text, tiny_unet(), Teaching(2, 4, guidance=3.0, pag=True),
+            train, held, BATCH, 0,
         ),
         "prior": lambda: PriorTask(tiny_cvae(5).prior.requires_grad_(True), pairs[0], pairs[1], text, BATCH, 0),
         "vae": vae,
