@@ -138,7 +138,7 @@ def going_on(run: Path, kind: str, config: Mapping[str, Any]) -> str:
         source = str(config.get("text"))
         words += ["--text", run / "frozen" if source == "compact" else source]
     if kind == "diffusion":
-        words += ["--vae", config.get("vae", "VAE")]
+        words += ["--distill" if "distill" in config else "--vae", config.get("vae", "VAE")]
     return command(*words, "--resume")
 
 

@@ -10,6 +10,7 @@ from celebgen_cli.data.captions import Wording, choose_wording
 from celebgen_cli.data.dataset import Dataset, open_dataset
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.models.folder import Components, is_model, load_model, read_info, save_model
+from celebgen_cli.models.registry import find
 from celebgen_cli.models.text_encoder import open_clip_source
 from celebgen_cli.processes import barrier, world
 from celebgen_cli.training import runs
@@ -90,7 +91,7 @@ def preset_name(given: str | None, output: Path, resume: bool, source: str | Pat
         return given
     places = [output] if resume else []
     if source is not None and open_clip_source(str(source)) is None:
-        places.append(Path(source))
+        places.append(find(source, strict=False))
     for place in places:
         if (place / "config.json").is_file():
             return str(runs.read_config(place)["preset"])

@@ -155,6 +155,9 @@ def test_the_command(chain: Chain, tmp_path: Path) -> None:
     assert out.exit_code == 0, out.stderr
     after = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert after == {**config, "train": {**config["train"], "steps": 3}}
+    (run / "config.toml").unlink()  # info reads the command from the settings then
+    said = invoke("info", run).stdout
+    assert f"--distill {chain.model} --resume" in " ".join(said.split())
     assert invoke("export", run, "-o", model).exit_code == 0
     info = read_json(model / "model.json")
     assert (info["defaults"]["steps"], info["defaults"]["guidance"], info["defaults"]["pag"]) == (2, 1.0, False)
