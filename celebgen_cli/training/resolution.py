@@ -53,6 +53,8 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     other: dict[str, Any] = {"preset": preset, "valid": before.get("data", {}).get("valid"), **train}
     other |= before.get("captions", {})
     other["captions"] = other.pop("source", None)
+    if other["captions"] != "both":
+        other.pop("files_share", None)  # it is refused beside other sources
     if kind == "clip":
         from celebgen_cli.training.clip import CLIPLossConfig
 
@@ -70,6 +72,7 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if values.get("denoiser") or other["denoiser"]:
             other["drawn"] = before.get("drawn") or preparing.DRAWN[preset]
     elif distilled:
+        del other["preset"]  # it is the teacher's
         other["distill"] = before.get("vae")
         other["distill_steps"] = before.get("distill", {}).get("steps", distilling.STEPS)
     elif kind == "diffusion":

@@ -284,6 +284,9 @@ def test_resume_keeps_what_the_run_was_started_with(chain: Chain, tmp_path: Path
     after = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert after == {**before, "train": {**before["train"], "steps": 3}}
     assert (before["preset"], before["train"]["seed"], before["unet"]["init"]) == ("tiny", 5, "noise")
+    for steps in (4, 5):  # as `info` says it, from what the call before has left
+        out = invoke("train-diffusion", "--config", run / "config.toml", "-o", run, "--steps", steps, "--resume")
+        assert out.exit_code == 0, out.stderr
 
 
 def test_other_sizes_than_the_presets(chain: Chain, tmp_path: Path) -> None:

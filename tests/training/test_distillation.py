@@ -155,6 +155,8 @@ def test_the_command(chain: Chain, tmp_path: Path) -> None:
     assert out.exit_code == 0, out.stderr
     after = json.loads((run / "config.json").read_text(encoding="utf-8"))
     assert after == {**config, "train": {**config["train"], "steps": 3}}
+    out = invoke("train-diffusion", "--config", run / "config.toml", "-o", run, "--steps", 4, "--resume")
+    assert out.exit_code == 0, out.stderr
     (run / "config.toml").unlink()  # info reads the command from the settings then
     said = invoke("info", run).stdout
     assert f"--distill {chain.model} --resume" in " ".join(said.split())
