@@ -15,7 +15,9 @@ from celebgen_cli.errors import UsageError
 def train_diffusion(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
     output: common.RunFolder,
-    vae: Annotated[Path | None, typer.Option(help="CVAE and text encoder: a train-vae run or a model.")] = None,
+    vae: Annotated[
+        Path | None, typer.Option(help="CVAE and text encoder: a train-vae run or a model. Needed without --distill.")
+    ] = None,
     init: Annotated[
         str | None,
         typer.Option(

@@ -42,7 +42,7 @@ from celebgen_cli.training.engine import Task
 from celebgen_cli.training.parts import Part
 
 HELD_OUT = 64
-"""Paths that the held-out loss is a mean over; each costs as many calls of the network as some forty latents."""
+"""Paths that the held-out loss is a mean over; each costs a call for every step of student and teacher, or two."""
 
 
 @dataclass(frozen=True)
