@@ -53,10 +53,28 @@ class DiffusionLossConfig:
     input_perturbation: float = 0.0  # noise more in the input than in the target (Ning et al. 2023, arXiv 2301.11706)
 
 
-class DiffusionTask(Task):
-    """Trains the U-Net; see `celebgen_cli.training.engine.Task`."""
+class DenoiserTask(Task):
+    """What all trainings of a U-Net have in common; see `celebgen_cli.training.engine.Task`."""
 
     kind = "diffusion"
+    model: UNet
+    examples: Examples
+    batch_size: int
+    seed: int
+
+    def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
+        return [list(self.model.parameters())]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.channel_mean.device
+
+    def rows(self, step: int) -> Sequence[int]:
+        return self.examples.rows[batch_rows(len(self.examples), self.batch_size, step, self.seed)].tolist()
+
+
+class DiffusionTask(DenoiserTask):
+    """Trains the U-Net on latents of pictures."""
 
     def __init__(
         self,
@@ -71,6 +89,7 @@ class DiffusionTask(Task):
         loss: DiffusionLossConfig | None = None,
     ) -> None:
         self.train, self.held_out, self.schedule, self.text = train, held_out, schedule, text
+        self.examples = train[0]
         self.batch_size, self.seed, self.settings = batch_size, seed, loss or DiffusionLossConfig()
         self.cvae = cvae.eval().requires_grad_(False)
         self.conditions = Conditions(text, self.cvae.prior, captions_that_come_back(train[0]))
@@ -81,13 +100,6 @@ class DiffusionTask(Task):
         self.model.channel_log_std.copy_(log_std)
         self.module: nn.Module = self.model
         self._ahead = Ahead(self._batch, cvae.prior.queries.device)
-
-    def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
-        return [list(self.model.parameters())]
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.channel_mean.device
 
     def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         latents, count = self.train[1], self.batch_size
@@ -142,10 +154,6 @@ class DiffusionTask(Task):
                 x_t = x_t + self.schedule.sigma(t, x0) * settings.input_perturbation * noise()
         predicted = model(x_t, t, features.select(pick(spoken)), shown)
         return diffusion_loss(predicted, target, t, self.schedule, settings.gamma), {}
-
-    def rows(self, step: int) -> Sequence[int]:
-        examples = self.train[0]
-        return examples.rows[batch_rows(len(examples), self.batch_size, step, self.seed)].tolist()
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         """The loss on 1,024 held-out latents with noise and timesteps that are always the same."""

@@ -37,8 +37,7 @@ from celebgen_cli.training.batches import (
     torch_generator,
 )
 from celebgen_cli.training.conditions import Conditions, captions_that_come_back
-from celebgen_cli.training.diffusion import PREVIEW_PROMPTS
-from celebgen_cli.training.engine import Task
+from celebgen_cli.training.diffusion import PREVIEW_PROMPTS, DenoiserTask
 from celebgen_cli.training.parts import Part
 
 HELD_OUT = 64
@@ -113,19 +112,17 @@ def velocity_between(x_t: Tensor, x_s: Tensor, t: int, s: int, schedule: Schedul
     return (cosine * x_t - x_s) / sine
 
 
-class DistillationTask(Task):
+class DistillationTask(DenoiserTask):
     """Trains a student of `teacher`, from its weights; see `celebgen_cli.training.engine.Task`.
 
     A batch is as many paths from noise to latent; each has a target at every step of the student.
     """
 
-    kind = "diffusion"
-
     def __init__(
         self, config: UNetConfig, schedule: Schedule, cvae: CVAE, text: TextEncoder, teacher: UNet, teaching: Teaching,
         train: Examples, held_out: Examples, batch_size: int, seed: int,
     ) -> None:  # fmt: skip
-        self.train, self.held_out, self.schedule, self.text = train, held_out, schedule, text
+        self.examples, self.held_out, self.schedule, self.text = train, held_out, schedule, text
         self.batch_size, self.seed, self.teaching = batch_size, seed, teaching
         self.cvae, self.teacher = cvae.eval().requires_grad_(False), teacher.eval().requires_grad_(False)
         self.conditions = Conditions(text, self.cvae.prior, captions_that_come_back(train))
@@ -134,16 +131,9 @@ class DistillationTask(Task):
         self.model.load_state_dict(teacher.state_dict())
         self.module: nn.Module = self.model
 
-    def parameter_groups(self) -> Sequence[Sequence[nn.Parameter]]:
-        return [list(self.model.parameters())]
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.channel_mean.device
-
     def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
-        rows = batch_rows(len(self.train), self.batch_size, step, self.seed)
-        texts = self.train.captions(rows, numpy_generator(self.seed, step, 0)).texts
+        rows = batch_rows(len(self.examples), self.batch_size, step, self.seed)
+        texts = self.examples.captions(rows, numpy_generator(self.seed, step, 0)).texts
         return self._loss(self.model, texts, torch_generator(self.seed, step, 1), part)
 
     def _loss(
@@ -186,10 +176,6 @@ class DistillationTask(Task):
         for t, s in itertools.pairwise(levels):
             x = ddim_step(x, teacher(x, t), t, s, self.schedule)
         return x
-
-    def rows(self, step: int) -> Sequence[int]:
-        examples = self.train
-        return examples.rows[batch_rows(len(examples), self.batch_size, step, self.seed)].tolist()
 
     def validate(self, ema: nn.Module) -> Mapping[str, float]:
         """The loss for the captions of 64 held-out pictures, with noise that is always the same."""

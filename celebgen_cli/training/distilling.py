@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models.devices import autocast, choose_device
 from celebgen_cli.models.folder import Components
-from celebgen_cli.processes import barrier
 from celebgen_cli.settings import complete
 from celebgen_cli.training import preparing, runs
 from celebgen_cli.training.batches import training_and_held_out
@@ -19,6 +18,7 @@ from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer
 from celebgen_cli.training.observers import Observer
 from celebgen_cli.training.periodic import PeriodicFID, inception
 from celebgen_cli.training.preparing import Warn
+from celebgen_cli.training.sizes import origin
 
 STEPS = 4
 """Steps of the student, where nobody says how many."""
@@ -76,6 +76,7 @@ def prepare_distillation(
     config = preparing.train_config(SETTINGS, preset, output, resume, overrides)
     wording = preparing.wording(data, before, captions, files_share, warn)
     extractor = None if fid is None else inception(where)
+    weights = origin(init_from, "unet", output)[1]
     settings = {
         **preparing.record(preset, dataset, data, valid, wording), "unet": asdict(parts.unet.config),
         "distill": asdict(teaching), "schedule": schedule.to_dict(), "vae": str(model),
@@ -83,21 +84,17 @@ def prepare_distillation(
     }  # fmt: skip
     teaching.paths(schedule)  # refuses what cannot work, before there is a folder
     resume = preparing.taken_up(output, "diffusion", settings, config, resume, warn)
-    frozen = preparing.as_begun(replace(parts), output, resume, warn)
+    frozen = preparing.as_begun(parts, output, resume, warn)
     assert frozen.text is not None and frozen.cvae is not None and frozen.unet is not None
     text, cvae, teacher = frozen.text.to(where), frozen.cvae.to(where), frozen.unet.to(where)
     train, held_out = training_and_held_out(data, held, wording)
-    weights = None
-    if init_from is not None and not runs.has_checkpoint(output):
-        weights = runs.load_components(init_from, ("unet",)).unet
-    barrier()
 
     def run(report: Reporter) -> dict[str, float]:
         task = DistillationTask(
             teacher.config, schedule, cvae, text, teacher, teaching, train, held_out, config.batch_size, config.seed
         )
-        if init_from is not None and weights is not None:
-            preparing.warm_start(task.model, weights.state_dict(), init_from)
+        if init_from is not None and weights:
+            preparing.warm_start(task.model, weights, init_from)
         watching = list(observers)
         if fid is not None and extractor is not None:
             mixed = autocast(where, config.precision)
