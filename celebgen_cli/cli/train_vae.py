@@ -30,7 +30,12 @@ def train_vae(
         ),
     ] = None,
     latent_channels: Annotated[
-        int | None, typer.Option(min=1, max=64, help="Channels of the latent; default: the preset's (base128: 8).")
+        int | None,
+        typer.Option(
+            min=1, max=64,
+            help="Channels of the latent; default: the preset's (base128: 8). With --init-from: the layers beside a "
+            "latent of other channels begin anew.",
+        ),
     ] = None,
     perceptual: Annotated[str | None, typer.Option(help="lpips (default) or none.")] = None,
     perceptual_weights: Annotated[

@@ -7,12 +7,17 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import Tensor, nn
+
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models.cvae import CVAEConfig
 from celebgen_cli.models.unet import UNetConfig
 from celebgen_cli.training import runs
 
 Config = TypeVar("Config", CVAEConfig, UNetConfig)
+
+BESIDE_LATENT = ("encoder.head.", "prior.head.", "decoder.stem.")
+"""Layers of a CVAE whose shapes follow from the number of latent channels."""
 
 WIDTH_STEP = 8
 """Widths are multiples of it, so that group norms have whole groups."""
@@ -82,6 +87,12 @@ def origin(source: Path | None, network: str, output: Path) -> tuple[Any, Mappin
         return _merged(kind(), runs.read_config(output).get(network, {})), {}
     begun = getattr(runs.load_components(source, (network,)), network)
     return begun.config, begun.state_dict()
+
+
+def with_new_latent(weights: Mapping[str, Tensor], cvae: nn.Module) -> dict[str, Tensor]:
+    """A CVAE's weights for `cvae` of other latent channels: the layers beside the latent keep what `cvae` has."""
+    own = cvae.state_dict()
+    return {name: own[name] if name.startswith(BESIDE_LATENT) else value for name, value in weights.items()}
 
 
 def _merged(config: Config, before: Mapping[str, Any]) -> Config:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from celebgen_cli.training import runs
 from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
 from celebgen_cli.training.observers import VOLATILE
 from tests.command import Chain, celebgen, invoke, one_sentence, start
@@ -320,6 +321,24 @@ def test_other_sizes_than_the_presets(chain: Chain, tmp_path: Path) -> None:
     assert "multiples of 8" in one_sentence(invoke(*words, "-o", tmp_path / "no", "--widths", "10"), 2)
     other = invoke(*words, "-o", tmp_path / "no", "--init-from", run, "--blocks", 1)
     assert "do not fit" in one_sentence(other, 1)
+
+
+def test_a_latent_of_other_channels_begins_with_all_other_layers(chain: Chain, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ("train-vae", chain.dataset, "--text", chain.clip, "--perceptual", "none", "--steps", 1, "--prior-steps", 0,
+             "--learning-rate", 0, "--init-from", chain.vae)  # fmt: skip
+    out = invoke(*words, "-o", run, "--latent-channels", 3)
+    assert out.exit_code == 0, out.stderr
+    assert "has 4 channels, not 3: the layers beside it begin anew" in out.stderr
+    begun = runs.load_components(chain.vae, ("cvae",)).cvae
+    assert begun is not None
+    before, after = begun.state_dict(), runs.averaged_weights(run)[1]
+    assert {name for name in after if not after[name].equal(before[name])} == {
+        f"{layer}.{kind}" for layer in ("encoder.head", "prior.head") for kind in ("weight", "bias")
+    } | {"decoder.stem.weight", "decoder.stem.bias"}
+    assert (after["encoder.head.weight"].shape[0], after["decoder.stem.weight"].shape[1]) == (6, 3)
+    said = one_sentence(invoke(*words, "-o", tmp_path / "no", "--latent-channels", 3, "--freeze-encoder"), 2)
+    assert "makes 4 channels, and --freeze-encoder keeps it so" in said
 
 
 @pytest.mark.parametrize("source", ["run", "model"])
