@@ -23,7 +23,7 @@ from celebgen_cli.training.latents import encode
 from celebgen_cli.training.observers import Observer
 from celebgen_cli.training.periodic import PeriodicFID, inception
 from celebgen_cli.training.preparing import Progress, Warn
-from celebgen_cli.training.sizes import cvae_sizes, origin, parse_widths, unet_sizes, with_new_latent
+from celebgen_cli.training.sizes import begin_with, cvae_sizes, origin, parse_widths, unet_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -163,8 +163,7 @@ def train_vae(
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
     if loss.freeze_encoder and init_from is None and not before:
         raise UsageError("--freeze-encoder needs a trained encoder: give --init-from RUN or MODEL")
-    new_latent = begun is not None and cvae.latent_channels != begun.latent_channels
-    if loss.freeze_encoder and new_latent:
+    if loss.freeze_encoder and begun is not None and cvae.latent_channels != begun.latent_channels:
         raise UsageError(
             f"the encoder of {init_from} makes {begun.latent_channels} channels, and --freeze-encoder keeps it so; "
             "leave out --latent-channels or --freeze-encoder"
@@ -189,14 +188,8 @@ def train_vae(
     if source is not None:
         pool = _draw(Path(source), drawn, output, train, where, config.seed, progress)
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss, pool)
-    if init_from is not None and weights:
-        if new_latent:
-            warn(
-                f"the latent of {init_from} has {begun.latent_channels} channels, not {cvae.latent_channels}: "
-                "the layers beside it begin anew, all others with its weights"
-            )
-            weights = with_new_latent(weights, task.model)
-        preparing.warm_start(task.model, weights, init_from)
+    if init_from is not None and begun is not None and weights:
+        begin_with(task.model, begun, weights, init_from, warn)
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )
@@ -346,8 +339,8 @@ def prepare_diffusion(
 
     def run(report: Reporter) -> dict[str, float]:
         task = DiffusionTask(unet, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loss)
-        if init_from is not None and weights:
-            preparing.warm_start(task.model, weights, init_from)
+        if init_from is not None and begun is not None and weights:
+            begin_with(task.model, begun, weights, init_from, warn)
         watching = list(observers)
         if fid is not None and extractor is not None:
             mixed = autocast(where, config.precision)

@@ -7,17 +7,21 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from celebgen_cli.errors import UsageError
-from celebgen_cli.models.cvae import CVAEConfig
-from celebgen_cli.models.unet import UNetConfig
+from celebgen_cli.models.cvae import CVAE, CVAEConfig
+from celebgen_cli.models.unet import UNet, UNetConfig
 from celebgen_cli.training import runs
+from celebgen_cli.training.preparing import Warn, warm_start
 
 Config = TypeVar("Config", CVAEConfig, UNetConfig)
 
-BESIDE_LATENT = ("encoder.head.", "prior.head.", "decoder.stem.")
-"""Layers of a CVAE whose shapes follow from the number of latent channels."""
+BESIDE_LATENT = {"cvae": ("encoder.head.", "prior.head.", "decoder.stem."), "unet": ("stem.", "head.")}
+"""Layers of each network whose shapes follow from the number of latent channels."""
+
+OF_LATENTS = ("channel_mean", "channel_log_std")
+"""Buffers of the U-Net that tell of the latents it learns on, not of what it has learned."""
 
 WIDTH_STEP = 8
 """Widths are multiples of it, so that group norms have whole groups."""
@@ -89,10 +93,26 @@ def origin(source: Path | None, network: str, output: Path) -> tuple[Any, Mappin
     return begun.config, begun.state_dict()
 
 
-def with_new_latent(weights: Mapping[str, Tensor], cvae: nn.Module) -> dict[str, Tensor]:
-    """A CVAE's weights for `cvae` of other latent channels: the layers beside the latent keep what `cvae` has."""
-    own = cvae.state_dict()
-    return {name: own[name] if name.startswith(BESIDE_LATENT) else value for name, value in weights.items()}
+def begin_with(
+    network: CVAE | UNet, begun: CVAEConfig | UNetConfig, weights: Mapping[str, Tensor], source: Path, warn: Warn
+) -> None:
+    """Give `network` the weights of `source`, whose sizes are `begun`; see `origin`.
+
+    Where its latent has another number of channels, the layers beside it stay as they are, and `warn` says so.
+
+    Raises:
+        CelebgenError: another size differs.
+    """
+    fresh: tuple[str, ...] = () if isinstance(network, CVAE) else OF_LATENTS
+    channels = network.config.latent_channels
+    if channels != begun.latent_channels:
+        fresh += BESIDE_LATENT["cvae" if isinstance(network, CVAE) else "unet"]
+        warn(
+            f"the latent of {source} has {begun.latent_channels} channels, not {channels}: the layers beside it begin "
+            "anew, all others with its weights"
+        )
+    own = network.state_dict()
+    warm_start(network, {name: own[name] if name.startswith(fresh) else weights[name] for name in weights}, source)
 
 
 def _merged(config: Config, before: Mapping[str, Any]) -> Config:

@@ -15,6 +15,7 @@ from PIL import Image
 from celebgen_cli.training import runs
 from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
 from celebgen_cli.training.observers import VOLATILE
+from celebgen_cli.training.sizes import OF_LATENTS
 from tests.command import Chain, celebgen, invoke, one_sentence, start
 
 GROUPS = ("weights", "ema", "optimizer")
@@ -324,21 +325,38 @@ def test_other_sizes_than_the_presets(chain: Chain, tmp_path: Path) -> None:
 
 
 def test_a_latent_of_other_channels_begins_with_all_other_layers(chain: Chain, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    vae, unet = tmp_path / "vae", tmp_path / "unet"
     words = ("train-vae", chain.dataset, "--text", chain.clip, "--perceptual", "none", "--steps", 1, "--prior-steps", 0,
-             "--learning-rate", 0, "--init-from", chain.vae)  # fmt: skip
-    out = invoke(*words, "-o", run, "--latent-channels", 3)
+             "--learning-rate", 0, "--init-from", chain.vae, "--latent-channels", 3)  # fmt: skip
+    said = one_sentence(invoke(*words, "-o", vae, "--freeze-encoder"), 2)
+    assert "makes 4 channels, and --freeze-encoder keeps it so" in said
+    out = invoke(*words, "-o", vae)
     assert out.exit_code == 0, out.stderr
     assert "has 4 channels, not 3: the layers beside it begin anew" in out.stderr
-    begun = runs.load_components(chain.vae, ("cvae",)).cvae
-    assert begun is not None
-    before, after = begun.state_dict(), runs.averaged_weights(run)[1]
-    assert {name for name in after if not after[name].equal(before[name])} == {
-        f"{layer}.{kind}" for layer in ("encoder.head", "prior.head") for kind in ("weight", "bias")
-    } | {"decoder.stem.weight", "decoder.stem.bias"}
-    assert (after["encoder.head.weight"].shape[0], after["decoder.stem.weight"].shape[1]) == (6, 3)
-    said = one_sentence(invoke(*words, "-o", tmp_path / "no", "--latent-channels", 3, "--freeze-encoder"), 2)
-    assert "makes 4 channels, and --freeze-encoder keeps it so" in said
+    out = invoke("train-diffusion", chain.dataset, "-o", unet, "--vae", vae, "--init-from", chain.unet, "--steps", 1,
+                 "--learning-rate", 0)  # fmt: skip
+    assert out.exit_code == 0, out.stderr
+    assert "has 4 channels, not 3: the layers beside it begin anew" in out.stderr
+    for kind, begun, run, anew in (("cvae", chain.vae, vae, {"encoder.head", "prior.head", "decoder.stem"}),
+                                   ("unet", chain.unet, unet, {"stem", "head"})):  # fmt: skip
+        before = getattr(runs.load_components(begun, (kind,)), kind).state_dict()
+        after = runs.averaged_weights(run)[1]
+        changed = {name for name in after if not after[name].equal(before[name])} - set(OF_LATENTS)
+        assert changed == {f"{layer}.{part}" for layer in anew for part in ("weight", "bias")}
+
+
+def test_what_tells_of_the_latents_is_never_that_of_other_ones(chain: Chain, tmp_path: Path) -> None:
+    """A denoiser that begins with another CVAE's has its own latents' mean and spread a channel."""
+    vae, unet = tmp_path / "vae", tmp_path / "unet"
+    words = ("train-vae", chain.dataset, "--text", chain.clip, "--perceptual", "none", "--steps", 1, "--prior-steps", 0)
+    assert invoke(*words, "--seed", 3, "-o", vae, "--preset", "tiny").exit_code == 0
+    words = ("train-diffusion", chain.dataset, "--vae", vae, "--steps", 1, "--learning-rate", 0, "--init", "noise")
+    for more in ((), ("--init-from", chain.unet)):
+        out = invoke(*words, *more, "-o", unet.with_name(f"unet{len(more)}"))
+        assert out.exit_code == 0, out.stderr
+    alone, begun = (runs.averaged_weights(tmp_path / f"unet{count}")[1] for count in (0, 2))
+    assert all(alone[name].equal(begun[name]) for name in OF_LATENTS)
+    assert not alone["stem.weight"].equal(begun["stem.weight"])
 
 
 @pytest.mark.parametrize("source", ["run", "model"])
