@@ -7,6 +7,8 @@
 # OUT     folder for datasets, runs and the model
 # TEXT    text encoder: a train-clip run or a model
 # LEG     name of this leg; FROM: name of the leg to go on from (none: a new model)
+# START   without FROM: a model or run whose weights the first leg begins with, such as celebgen-base128 (none: noise)
+# BETA    weight of KL; more makes latents that say less and are learned sooner
 # VAE, UNET, DECODER  steps; at the rates of docs/recipe.md the defaults are 20 minutes of training on an H200
 # LPIPS   folder with AlexNet's LPIPS weights as safetensors; unset: torchvision's, downloaded
 set -euo pipefail
@@ -18,6 +20,7 @@ text=${TEXT:-celebgen-base128}
 perceptual=()
 if [ -n "${LPIPS:-}" ]; then perceptual=(--perceptual-weights "$LPIPS"); fi
 vae_from=() unet_from=()
+if [ -n "${START:-}" ]; then vae_from=(--init-from "$START") unet_from=(--init-from "$START"); fi
 if [ -n "${FROM:-}" ]; then
     vae_from=(--init-from "$out/runs/$FROM/vae")
     unet_from=(--init-from "$out/runs/$FROM/unet")
@@ -34,7 +37,7 @@ fi
 common=(--valid "$out/data/valid" --precision bf16 --compile --checkpoint-every 1000 --sample-every 2000)
 
 celebgen train-vae "$train" -o "$leg/vae" --text "$text" --preset base128 --steps "${VAE:-5000}" --batch-size 128 \
-    --learning-rate 8e-4 --ema-half-life 200 ${vae_from[@]+"${vae_from[@]}"} \
+    --learning-rate 8e-4 --ema-half-life 200 --beta "${BETA:-0.016}" ${vae_from[@]+"${vae_from[@]}"} \
     ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
 celebgen train-diffusion "$train" -o "$leg/unet" --vae "$leg/vae" --steps "${UNET:-10000}" --batch-size 512 \
     --learning-rate 8e-4 --ema-half-life 300 ${unet_from[@]+"${unet_from[@]}"} "${common[@]}"

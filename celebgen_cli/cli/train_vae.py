@@ -42,7 +42,12 @@ def train_vae(
         Path | None, typer.Option(help="Folder with AlexNet's LPIPS weights; default: torchvision's, downloaded.")
     ] = None,
     beta: Annotated[
-        float | None, typer.Option(min=0, help="Weight of KL(q || p), the mean over latent dimensions; default 0.004.")
+        float | None,
+        typer.Option(
+            min=0,
+            help="Weight of KL(q || p), the mean over latent dimensions: the larger, the less a latent says and the "
+            "sooner a denoiser learns it; default 0.016.",
+        ),
     ] = None,
     scale: Annotated[
         float | None,

@@ -43,7 +43,7 @@ class CVAELossConfig:
     """Weights of the CVAE's loss; every term is a mean over its elements."""
 
     lpips: float = 0.5
-    beta: float = 4e-3  # KL(q || p), nats a latent dimension; p is held fixed here
+    beta: float = 1.6e-2  # KL(q || p), nats a latent dimension; p is held fixed here
     anchor: float = 2e-4  # KL(q || N(0, I)): a learned prior would let the scale of z drift
     scale: float = 0.25  # L1 + LPIPS of the halved latent, decoded, against the halved picture (arXiv 2502.14831)
     adversarial: float = 0.0  # gradient of the critic's term, as a share of that of L1 + LPIPS; 0: no critic
