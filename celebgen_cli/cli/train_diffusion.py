@@ -21,8 +21,8 @@ def train_diffusion(
     init: Annotated[
         str | None,
         typer.Option(
-            help="Where denoising starts. prior (default): from p(z|c). To compare with: mean, p(z) without text; "
-            "noise+prior, plain noise with p(z|c) as an input; noise, without it."
+            help="Where denoising starts. prior: from p(z|c). To compare with: mean, p(z) without text; noise+prior, "
+            "plain noise with p(z|c) as an input; noise, without it. Default: as in --init-from, else prior."
         ),
     ] = None,
     distill: Annotated[

@@ -299,9 +299,8 @@ def prepare_diffusion(
     from celebgen_cli.training.diffusion import DiffusionLossConfig, DiffusionTask
 
     before = preparing.resumed(output, resume)
-    init, valid = init or before.get("unet", {}).get("init", "prior"), preparing.held_out_dataset(valid, before)
-    init_from = preparing.begun_with(init_from, before)
-    if init not in INITS:
+    valid, init_from = preparing.held_out_dataset(valid, before), preparing.begun_with(init_from, before)
+    if init is not None and init not in INITS:
         raise UsageError(f"--init is one of {', '.join(INITS)}, not '{init}'")
     preset = preparing.preset_name(preset, output, resume, vae)
     sizes, (data, held), where = find_preset(preset), preparing.datasets(dataset, valid), choose_device(device)
@@ -317,7 +316,7 @@ def prepare_diffusion(
     )  # fmt: skip
     unet = replace(
         unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
-        init=init,
+        init=init or unet.init,
     )  # fmt: skip
     config = preparing.train_config(preparing.DIFFUSION, preset, output, resume, overrides)
     wording = preparing.wording(data, before, captions, files_share, warn)

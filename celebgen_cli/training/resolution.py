@@ -81,7 +81,7 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         loss = {**asdict(DiffusionLossConfig()), **before.get("loss", {})}
         other |= {"min_snr": loss["gamma"], "input_perturbation": loss["input_perturbation"]}
         unet = unet_sizes(sizes.unet, before.get("unet", {}), begun("unet"), None, None, sizes.cvae.latent_size)
-        other |= {"init": before.get("unet", {}).get("init", "prior"), "blocks": unet.blocks}
+        other |= {"init": unet.init, "blocks": unet.blocks}
         other["widths"] = ",".join(map(str, unet.widths))
     for name, value in values.items():
         if value is None:

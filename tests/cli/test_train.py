@@ -346,7 +346,7 @@ def test_a_latent_of_other_channels_begins_with_all_other_layers(chain: Chain, t
 
 
 def test_what_tells_of_the_latents_is_never_that_of_other_ones(chain: Chain, tmp_path: Path) -> None:
-    """A denoiser that begins with another CVAE's has its own latents' mean and spread a channel."""
+    """A denoiser that begins with another has its own latents' mean and spread, and starts where that one does."""
     vae, unet = tmp_path / "vae", tmp_path / "unet"
     words = ("train-vae", chain.dataset, "--text", chain.clip, "--perceptual", "none", "--steps", 1, "--prior-steps", 0)
     assert invoke(*words, "--seed", 3, "-o", vae, "--preset", "tiny").exit_code == 0
@@ -354,6 +354,11 @@ def test_what_tells_of_the_latents_is_never_that_of_other_ones(chain: Chain, tmp
     for more in ((), ("--init-from", chain.unet)):
         out = invoke(*words, *more, "-o", unet.with_name(f"unet{len(more)}"))
         assert out.exit_code == 0, out.stderr
+    again = invoke(*words[:-2], "-o", tmp_path / "again", "--init-from", tmp_path / "unet0", "--print-config")
+    assert 'init = "noise"' in again.stdout
+    out = invoke(*words[:-2], "-o", tmp_path / "again", "--init-from", tmp_path / "unet0")
+    assert out.exit_code == 0, out.stderr
+    assert json.loads((tmp_path / "again" / "config.json").read_text(encoding="utf-8"))["unet"]["init"] == "noise"
     alone, begun = (runs.averaged_weights(tmp_path / f"unet{count}")[1] for count in (0, 2))
     assert all(alone[name].equal(begun[name]) for name in OF_LATENTS)
     assert not alone["stem.weight"].equal(begun["stem.weight"])
