@@ -113,7 +113,7 @@ def _clip_text(run: Path, config: dict[str, Any]) -> CompactText:
 
 
 def load_text(source: str) -> TextEncoder:
-    """The text encoder that `--text` names: a run, a model, `open_clip:NAME/TAG` or `local-dir:PATH`.
+    """The text encoder that `--text` names: a run, a model (by path or name), `open_clip:NAME/TAG` or `local-dir:PATH`.
 
     Raises:
         UsageError: it is none of these.
@@ -122,9 +122,9 @@ def load_text(source: str) -> TextEncoder:
     encoder: TextEncoder | None
     if named is not None:
         encoder = OpenClipText(named)
-    elif not Path(source).exists():
+    elif not (place := find(source, strict=False)).exists():
         raise UsageError(f"--text {source} does not exist; give a run, a model, open_clip:NAME/TAG or local-dir:PATH")
     else:
-        encoder = load_components(Path(source), ("text",)).text
+        encoder = load_components(place, ("text",)).text
     assert encoder is not None
     return encoder.eval().requires_grad_(False)

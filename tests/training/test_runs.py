@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.models.registry import BOX
 from celebgen_cli.training.checkpoints import load_tensors, newest_checkpoint
 from celebgen_cli.training.runs import averaged_weights, load_components, load_text, read_config
 from tests.command import Chain
@@ -81,3 +82,5 @@ def test_text_encoders_by_name(chain: Chain) -> None:
     assert not any(p.requires_grad for p in from_run.parameters())
     with pytest.raises(UsageError, match=r"--text .*nowhere does not exist; give a run, a model, open_clip:NAME/TAG"):
         load_text(str(chain.folder / "nowhere"))
+    in_the_box = load_components(BOX, ("text",)).text
+    assert in_the_box is not None and same(load_text("celebgen-base128").state_dict(), in_the_box.state_dict())
