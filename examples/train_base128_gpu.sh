@@ -8,7 +8,7 @@
 # TEXT    text encoder: a train-clip run or a model
 # LEG     name of this leg; FROM: name of the leg to go on from (none: a new model)
 # START   without FROM: a model or run whose weights the first leg begins with, such as celebgen-base128 (none: noise)
-# BETA    weight of KL; more makes latents that say less and are learned sooner
+# BETA    weight of KL (0.016); more makes latents that say less and are learned sooner
 # VAE, UNET, DECODER  steps; at the rates of docs/recipe.md the defaults are 20 minutes of training on an H200
 # LPIPS   folder with AlexNet's LPIPS weights as safetensors; unset: torchvision's, downloaded
 set -euo pipefail

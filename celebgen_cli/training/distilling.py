@@ -18,7 +18,7 @@ from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer
 from celebgen_cli.training.observers import Observer
 from celebgen_cli.training.periodic import PeriodicFID, inception
 from celebgen_cli.training.preparing import Warn
-from celebgen_cli.training.sizes import origin
+from celebgen_cli.training.sizes import begin_with, origin
 
 STEPS = 4
 """Steps of the student, where nobody says how many."""
@@ -76,7 +76,7 @@ def prepare_distillation(
     config = preparing.train_config(SETTINGS, preset, output, resume, overrides)
     wording = preparing.wording(data, before, captions, files_share, warn)
     extractor = None if fid is None else inception(where)
-    weights = origin(init_from, "unet", output)[1]
+    begun, weights = origin(init_from, "unet", output)
     settings = {
         **preparing.record(preset, dataset, data, valid, wording), "unet": asdict(parts.unet.config),
         "distill": asdict(teaching), "schedule": schedule.to_dict(), "vae": str(model),
@@ -93,8 +93,8 @@ def prepare_distillation(
         task = DistillationTask(
             teacher.config, schedule, cvae, text, teacher, teaching, train, held_out, config.batch_size, config.seed
         )
-        if init_from is not None and weights:
-            preparing.warm_start(task.model, weights, init_from)
+        if init_from is not None and begun is not None and weights:
+            begin_with(task.model, begun, weights, init_from, warn)
         watching = list(observers)
         if fid is not None and extractor is not None:
             mixed = autocast(where, config.precision)

@@ -17,7 +17,7 @@ from celebgen_cli.training.preparing import Warn, warm_start
 
 Config = TypeVar("Config", CVAEConfig, UNetConfig)
 
-BESIDE_LATENT = {"cvae": ("encoder.head.", "prior.head.", "decoder.stem."), "unet": ("stem.", "head.")}
+BESIDE_LATENT = {CVAE: ("encoder.head.", "prior.head.", "decoder.stem."), UNet: ("stem.", "head.")}
 """Layers of each network whose shapes follow from the number of latent channels."""
 
 OF_LATENTS = ("channel_mean", "channel_log_std")
@@ -106,7 +106,7 @@ def begin_with(
     fresh: tuple[str, ...] = () if isinstance(network, CVAE) else OF_LATENTS
     channels = network.config.latent_channels
     if channels != begun.latent_channels:
-        fresh += BESIDE_LATENT["cvae" if isinstance(network, CVAE) else "unet"]
+        fresh += BESIDE_LATENT[type(network)]
         warn(
             f"the latent of {source} has {begun.latent_channels} channels, not {channels}: the layers beside it begin "
             "anew, all others with its weights"
