@@ -132,7 +132,7 @@ def measure_unet(side: str, args: argparse.Namespace) -> dict[str, float]:
     from torch.optim.swa_utils import AveragedModel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from celebgen_cli.models.devices import autocast
+    from celebgen_cli.models.devices import autocast, memory_format
     from celebgen_cli.models.layers import Gaussian, TextFeatures
     from celebgen_cli.models.unet import UNet, UNetConfig
     from celebgen_cli.training.engine import ema_update
@@ -148,7 +148,7 @@ def measure_unet(side: str, args: argparse.Namespace) -> dict[str, float]:
     model: torch.nn.Module
     sizes = SIDES[side]
     if sizes is None:
-        model = UNet(config).to(device)
+        model = UNet(config)
         inputs: tuple[Any, ...] = (u, t, TextFeatures(tokens, mask, pooled), Gaussian(mean, 2 * log_std))
     else:
         from diffusers import UNet2DConditionModel
@@ -160,7 +160,8 @@ def measure_unet(side: str, args: argparse.Namespace) -> dict[str, float]:
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         )  # fmt: skip
-        model = theirs.to(device)
+        model = theirs
+    model.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
     average = AveragedModel(model, multi_avg_fn=ema_update(500))  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     mixed, called = autocast(device, args.precision), torch.compile(model) if args.compile else model

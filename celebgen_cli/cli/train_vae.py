@@ -37,9 +37,12 @@ def train_vae(
             "latent of other channels begin anew.",
         ),
     ] = None,
-    perceptual: Annotated[str | None, typer.Option(help="lpips (default) or none.")] = None,
+    perceptual: Annotated[
+        str | None, typer.Option(help="lpips (over AlexNet, default), lpips-vgg (over VGG16) or none.")
+    ] = None,
     perceptual_weights: Annotated[
-        Path | None, typer.Option(help="Folder with AlexNet's LPIPS weights; default: torchvision's, downloaded.")
+        Path | None,
+        typer.Option(help="Folder with AlexNet's or VGG16's LPIPS weights; default: torchvision's, downloaded."),
     ] = None,
     beta: Annotated[
         float | None,

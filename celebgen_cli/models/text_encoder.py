@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from celebgen_cli.errors import CelebgenError
+from celebgen_cli.models.devices import sent
 from celebgen_cli.models.layers import TextFeatures
 from celebgen_cli.models.presets import CLIPConfig
 from celebgen_cli.models.tokenizer import END, START, VOCABULARY_SIZE, tokenizer
@@ -72,7 +73,8 @@ class CompactText(TextEncoder):
 
     def forward(self, prompts: Sequence[str]) -> TextFeatures:
         ids = tokenizer()(prompts, self.config.context_length)
-        ids = ids[:, : int(ids.argmax(dim=1).max()) + 1].to(self.device)  # causal: what follows the end changes nothing
+        # causal: what follows the end changes nothing
+        ids = sent(ids[:, : int(ids.argmax(dim=1).max()) + 1], self.device)
         x = self.token_embedding(self._row_of[ids]) + self.positional_embedding[: ids.shape[1]]
         for block in self.blocks:
             x = block(x)

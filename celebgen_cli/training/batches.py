@@ -10,6 +10,7 @@ from torch import Tensor
 from celebgen_cli.data.captions import Captions, CaptionSource, Wording, choose_wording
 from celebgen_cli.data.dataset import Dataset, Split
 from celebgen_cli.models.cvae import to_float
+from celebgen_cli.models.devices import sent
 
 HELD_OUT = 50  # without a valid split every 50th image is held out
 SHARE_OF_FREE = 0.4  # of a GPU's free memory, what pictures or latents may take: training needs the rest
@@ -50,7 +51,7 @@ class Examples:
     def images(self, index: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
         """Pictures of these rows as float [B, 3, S, S] in [-1, 1]."""
         if self._pixels is not None:
-            place = torch.from_numpy(np.asarray(index)).to(self._pixels.device)
+            place = sent(torch.from_numpy(np.asarray(index)), self._pixels.device)
             return to_float(self._pixels[place].to(device))
         return to_float(torch.from_numpy(self.split.gather(self.rows[index])).to(device))
 
@@ -142,7 +143,7 @@ def random_sides(count: int, generator: torch.Generator) -> Tensor:
 
 def mirrored(images: Tensor, which: Tensor) -> Tensor:
     """Pictures [B, 3, H, W], those mirrored of which `which`, bool [B], is true."""
-    return torch.where(which.to(images.device)[:, None, None, None], images.flip(3), images)
+    return torch.where(sent(which, images.device)[:, None, None, None], images.flip(3), images)
 
 
 def chunks(count: int, size: int) -> Sequence[np.ndarray]:

@@ -18,6 +18,7 @@ from celebgen_cli.diffusion.objective import add_noise, diffusion_loss, velocity
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.images import save_grid
 from celebgen_cli.models.cvae import CVAE, to_uint8
+from celebgen_cli.models.devices import sent
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet, UNetConfig
@@ -135,7 +136,7 @@ class DiffusionTask(DenoiserTask):
             source = noise_generator(generator, self.device)
 
             def pick(rows: np.ndarray) -> Tensor:
-                return torch.from_numpy(np.searchsorted(used, rows)).to(self.device)
+                return sent(torch.from_numpy(np.searchsorted(used, rows)), self.device)
 
             at = pick(whitened_by)
             coordinates, shown = model.coordinates(
@@ -144,10 +145,10 @@ class DiffusionTask(DenoiserTask):
 
             def noise() -> Tensor:
                 whole = torch.randn((count, *q.mean.shape[1:]), generator=source, device=source.device)
-                return part.of(whole).to(self.device)
+                return sent(part.of(whole), self.device)
 
             x0 = whiten(q.sample(noise()), coordinates.mean, coordinates.log_std)
-            t = part.of(stratified_timesteps(count, self.schedule.timesteps, generator)).to(self.device)
+            t = sent(part.of(stratified_timesteps(count, self.schedule.timesteps, generator)), self.device)
             epsilon = noise()
             x_t, target = add_noise(x0, epsilon, t, self.schedule), velocity(x0, epsilon, t, self.schedule)
             if settings.input_perturbation:

@@ -25,6 +25,7 @@ from celebgen_cli.drawing import conditioned_denoiser, generate, start_coordinat
 from celebgen_cli.errors import UsageError
 from celebgen_cli.images import save_grid
 from celebgen_cli.models.cvae import CVAE, to_uint8
+from celebgen_cli.models.devices import sent
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet, UNetConfig
@@ -152,7 +153,7 @@ class DistillationTask(DenoiserTask):
             teacher = self._taught(positive, other, shown)
             source = noise_generator(generator, self.device)
             shape = (len(texts), *prior.mean.shape[1:])
-            x = part.of(torch.randn(shape, generator=source, device=source.device)).to(self.device)
+            x = sent(part.of(torch.randn(shape, generator=source, device=source.device)), self.device)
         losses = []
         for levels in self.paths:
             t, s = levels[0], levels[-1]

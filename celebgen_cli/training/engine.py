@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, read_json
-from celebgen_cli.models.devices import autocast, peak_memory, resolve_precision
+from celebgen_cli.models.devices import autocast, memory_format, peak_memory, resolve_precision
 from celebgen_cli.processes import any_of, barrier, gathered, mean_of, noticing, world
 from celebgen_cli.training import checkpoints, compiling
 from celebgen_cli.training.continuing import alone, holds_run, tidy
@@ -94,11 +94,8 @@ class Trainer:
         if not self.begun and checkpoints.list_checkpoints(self.folder):
             raise UsageError(f"{run} has checkpoints and no config.json to go with them; choose another folder")
         torch.set_flush_denormal(True)
-        if device.type == "cuda":  # on CPUs contiguous weights were faster in training
-            task.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            torch.backends.cudnn.benchmark = True
-        else:
-            task.module.to(device)
+        task.module.to(device, memory_format=memory_format(device))  # type: ignore[call-overload]
+        torch.backends.cudnn.benchmark = True
         self.ema = AveragedModel(
             task.module,
             multi_avg_fn=ema_update(config.ema_half_life, self._averaged),  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from torch import Tensor
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.files import atomic_write_json
 from celebgen_cli.models.cvae import CVAE
+from celebgen_cli.models.devices import sent
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.processes import barrier, collected, same, world
@@ -47,7 +48,7 @@ class Latents:
         """q(z|x) of these rows, mirrored where `flipped` (bool [B]): float32 [B, C, h, h]."""
         side = flipped.astype(np.int64)
         if self.moved is not None:
-            place = [torch.from_numpy(part).to(self.moved[0].device) for part in (side, np.asarray(rows))]
+            place = [sent(torch.from_numpy(part), self.moved[0].device) for part in (side, np.asarray(rows))]
             return Gaussian(*(tensor[place[0], place[1]].to(device).float() for tensor in self.moved))
 
         def take(array: np.ndarray) -> Tensor:

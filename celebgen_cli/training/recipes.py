@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
-from celebgen_cli.models.devices import autocast, choose_device
+from celebgen_cli.models.devices import autocast, choose_device, memory_format
 from celebgen_cli.models.folder import Components, is_model
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import CompactText
@@ -139,14 +139,14 @@ def train_vae(
     With a `denoiser` (a model or a train-diffusion run of the same latents), `drawn` latents are drawn by it first,
     with `progress`, and the decoder learns to make faces of them. `prior_steps` is only recorded, for `prepare_prior`.
     """
-    from celebgen_cli.training.perceptual import load_lpips
+    from celebgen_cli.training.perceptual import NETWORKS, load_lpips
     from celebgen_cli.training.vae import CVAELossConfig, CVAETask
 
     before = preparing.resumed(output, resume)
     perceptual, valid = perceptual or before.get("perceptual", "lpips"), preparing.held_out_dataset(valid, before)
     init_from = preparing.begun_with(init_from, before)
-    if perceptual not in ("lpips", "none"):
-        raise UsageError(f"--perceptual is lpips or none, not '{perceptual}'")
+    if perceptual not in (*NETWORKS, "none"):
+        raise UsageError(f"--perceptual is lpips, lpips-vgg or none, not '{perceptual}'")
     preset = preparing.preset_name(preset, output, resume, text)
     sizes, (data, held), where = find_preset(preset), preparing.datasets(dataset, valid), choose_device(device)
     if data.size != sizes.cvae.image_size:
@@ -155,7 +155,9 @@ def train_vae(
     begun, weights = origin(init_from, "cvae", output)
     cvae = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun, latent_channels)
     cvae = replace(cvae, text_width=encoder.width, pooled_width=encoder.pooled_width)
-    lpips = load_lpips(perceptual_weights).to(where) if perceptual == "lpips" else None
+    lpips = None if perceptual == "none" else load_lpips(perceptual_weights, NETWORKS[perceptual])
+    if lpips is not None:
+        lpips.to(where, memory_format=memory_format(where))  # type: ignore[call-overload]
     config = preparing.train_config(preparing.VAE, preset, output, resume, overrides)
     wording = preparing.wording(data, before, captions, files_share, warn)
     train, held_out = training_and_held_out(data, held, wording)

@@ -4,6 +4,7 @@ Optional: a critic; a frozen encoder, which leaves latents and everything traine
 a denoiser drew, of which the decoder learns to make faces that the critic takes for real ones.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,17 @@ from torch import Tensor, nn
 from celebgen_cli.errors import UsageError
 from celebgen_cli.images import save_grid
 from celebgen_cli.models.cvae import CVAE, CVAEConfig, cross_entropy, kl_divergence, kl_to_standard, to_uint8
+from celebgen_cli.models.devices import sent
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.models.text_encoder import TextEncoder
-from celebgen_cli.training.adversarial import AdversarialCVAE, Critic, balanced, critic_loss, deception_loss
+from celebgen_cli.training.adversarial import (
+    AdversarialCVAE,
+    Critic,
+    balanced,
+    critic_loss,
+    deception_loss,
+    shifted,
+)
 from celebgen_cli.training.ahead import Ahead
 from celebgen_cli.training.batches import (
     Examples,
@@ -73,6 +82,8 @@ class CVAETask(Task):
         drawn: Drawn | None = None,
     ) -> None:
         self.train, self.held_out, self.text, self.perceptual = train, held_out, text, perceptual
+        # the same weights again: what is compiled is called in training alone
+        self._distance = copy.copy(perceptual)
         self.drawn = drawn
         self.batch_size, self.seed, self.settings = batch_size, seed, loss or CVAELossConfig()
         torch.manual_seed(seed)
@@ -96,7 +107,10 @@ class CVAETask(Task):
         return groups if self.critic is None else [*groups, list(self.critic.parameters())]
 
     def networks(self) -> Sequence[nn.Module]:
-        return callable_networks(self.model)  # the critic is called in ways of its own
+        networks = callable_networks(self.model)  # the critic is called in ways of its own
+        if self._distance is not None and self.device.type == "cuda":
+            networks.append(self._distance)
+        return networks
 
     @property
     def device(self) -> torch.device:
@@ -123,16 +137,16 @@ class CVAETask(Task):
         def at(some: Part) -> Tensor:
             return torch.from_numpy(np.searchsorted(here, np.arange(count)[some.rows]))
 
-        images = pictures if len(here) == own.count else pictures[at(own).to(self.device)]
+        images = pictures if len(here) == own.count else pictures[sent(at(own), self.device)]
 
         def dropped(rate: float) -> Tensor:
             keep = own.of(torch.rand(kept, generator=generator) >= rate)
-            return torch.where(keep, at(own), len(here)).to(self.device)
+            return sent(torch.where(keep, at(own), len(here)), self.device)
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not settings.freeze_encoder):
             q = self.model.encode(images, features.select(dropped(settings.drop_text_encoder)))
         noise = torch.randn((kept, *q.mean.shape[1:]), generator=source, device=source.device)
-        z = q.sample(own.of(noise).to(self.device))
+        z = q.sample(sent(own.of(noise), self.device))
         spoken = features.select(dropped(settings.drop_text_decoder))
         if self.drawn is not None:
             heard_features = features.select(torch.arange(len(here) + 1, len(features.pooled), device=self.device))
@@ -149,11 +163,13 @@ class CVAETask(Task):
                 seen = mirrored(decoded[own.count :], made.of(random_sides(count - kept, generator)))
                 fake_text, weigh = heard_features.pooled, _weight(made, count - kept, part, count)
                 if len(here) > part.count:
-                    real, real_text = (whole[at(part).to(self.device)] for whole in (real, real_text))
-            learned = critic_loss(self.critic, real, real_text, seen, fake_text, weigh)
+                    real, real_text = (whole[sent(at(part), self.device)] for whole in (real, real_text))
+            # a critic that sees each window elsewhere is not deceived by patterns that fit its grid of positions
+            first, second, third = (shifted(x, generator) for x in (real, seen, seen))
+            learned = critic_loss(self.critic, first, real_text, second, fake_text, weigh)
             logged["critic"] = learned.detach()
             if step >= settings.adversarial_from:
-                deception = weigh * deception_loss(self.critic, seen, fake_text)
+                deception = weigh * deception_loss(self.critic, third, fake_text)
                 total, weight = balanced(total, deception, decoded, settings.adversarial)
                 logged |= {"deception": deception.detach(), "deception_weight": weight}
             total = total + learned
@@ -180,7 +196,7 @@ class CVAETask(Task):
         if self.drawn is None:
             return torch.empty(0, device=self.device), []
         rows = batch_rows(len(self.drawn), count, step, self.seed + 1)[(part or Part(0, count)).rows]
-        latents = self.drawn.latents[torch.from_numpy(rows)].to(self.device).float()
+        latents = sent(self.drawn.latents[torch.from_numpy(rows)], self.device).float()
         return latents, [self.drawn.captions[row] for row in rows]
 
     def _rebuilt_loss(
@@ -189,8 +205,8 @@ class CVAETask(Task):
         """L1 + LPIPS, both times `weight`."""
         total = weight * (decoded - images).abs().mean()
         logged: dict[str, Tensor | float] = {"l1": total.detach()}
-        if self.perceptual is not None:
-            lpips = weight * self.perceptual(decoded, images).mean()
+        if self._distance is not None:
+            lpips = weight * self._distance(decoded, images).mean()
             total = total + self.settings.lpips * lpips
             logged["lpips"] = lpips.detach()
         return total, logged
@@ -204,8 +220,8 @@ class CVAETask(Task):
         small = F.interpolate(images, scale_factor=0.5, mode="area")
         decoded = self.model.decode(F.interpolate(z, scale_factor=0.5, mode="area"), text)
         loss = (decoded - small).abs().mean()
-        if self.perceptual is not None and small.shape[-1] >= 32:  # AlexNet's last layer has nothing left of less
-            loss = loss + self.settings.lpips * self.perceptual(decoded, small).mean()
+        if self._distance is not None and small.shape[-1] >= 32:  # the networks' last layers have nothing left of less
+            loss = loss + self.settings.lpips * self._distance(decoded, small).mean()
         return loss
 
     def rows(self, step: int) -> Sequence[int]:

@@ -6,25 +6,31 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models import AlexNet_Weights
+from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.training.perceptual import FEATURES, LINEAR, LPIPS, load_lpips
+from celebgen_cli.training.perceptual import ALEXNET, LPIPS, VGG16, Backbone, load_lpips
 
-WIDTHS = (64, 192, 384, 256, 256)
-SHAPES = {0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)}
+FEATURES, LINEAR = ALEXNET.files
+
+
+def made_up(backbone: Backbone) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Weights of the backbone's shapes, drawn so that activations stay of one size."""
+    generator = torch.Generator().manual_seed(0)
+    features = {}
+    for layer, before, width, kernel, _, _ in backbone.convolutions:
+        scale = (2 / (before * kernel**2)) ** 0.5
+        features[f"features.{layer}.weight"] = torch.randn(width, before, kernel, kernel, generator=generator) * scale
+        features[f"features.{layer}.bias"] = 0.1 * torch.randn(width, generator=generator)
+    linear = {
+        f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for i, c in enumerate(backbone.channels)
+    }
+    return features, linear
 
 
 @pytest.fixture(scope="module")
 def weights() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(0)
-    features = {}
-    for layer, shape in SHAPES.items():
-        fan = shape[1] * shape[2] * shape[3]
-        features[f"features.{layer}.weight"] = torch.randn(shape, generator=generator) * (2 / fan) ** 0.5
-        features[f"features.{layer}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
-    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for i, c in enumerate(WIDTHS)}
-    return features, linear
+    return made_up(ALEXNET)
 
 
 @pytest.fixture(scope="module")
@@ -36,25 +42,26 @@ def pictures(seed: int) -> torch.Tensor:
     return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def test_equal_to_torchmetrics(lpips: LPIPS, weights: Any) -> None:
+@pytest.mark.parametrize(("backbone", "name"), [(ALEXNET, "alex"), (VGG16, "vgg")])
+def test_equal_to_torchmetrics(backbone: Backbone, name: str) -> None:
     from torchmetrics.functional.image.lpips import _LPIPS
 
-    reference = _LPIPS(pretrained=False, net="alex", pnet_rand=True, eval_mode=True)
+    reference = _LPIPS(pretrained=False, net=name, pnet_rand=True, eval_mode=True)  # type: ignore[arg-type]
     state = reference.state_dict()
-    features, linear = weights
-    for name in state:
-        kind = name.rsplit(".", 1)[1]
-        if name.startswith("net.slice"):
-            state[name] = features[f"features.{name.split('.')[2]}.{kind}"]
-        elif name.startswith("lin") and name in linear:
-            state[name] = linear[name]
-        elif name.startswith("lins."):
-            state[name] = linear[f"lin{name.split('.')[1]}.{name.split('.', 2)[2]}"]
+    features, linear = made_up(backbone)
+    for key in state:
+        kind = key.rsplit(".", 1)[1]
+        if key.startswith("net.slice"):
+            state[key] = features[f"features.{key.split('.')[2]}.{kind}"]
+        elif key.startswith("lin") and key in linear:
+            state[key] = linear[key]
+        elif key.startswith("lins."):
+            state[key] = linear[f"lin{key.split('.')[1]}.{key.split('.', 2)[2]}"]
     reference.load_state_dict(state)
     a, b = pictures(1), pictures(2)
     with torch.no_grad():
         expected = reference(a, b).flatten()
-    torch.testing.assert_close(lpips(a, b), expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(LPIPS(features, linear, backbone)(a, b), expected, rtol=1e-4, atol=1e-6)
     assert expected.std() > 0
 
 
@@ -105,11 +112,21 @@ def test_without_weights_and_network_the_way_out_is_offered(tmp_path: Path, monk
     assert "\n" not in str(caught.value)
 
 
-def test_the_linear_layers_ship_with_the_package(weights: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AlexNet_Weights, "get_state_dict", lambda *args, **kwargs: weights[0])
-    lpips = load_lpips(None)
-    for i, width in enumerate(WIDTHS):
+@pytest.mark.parametrize(("backbone", "published"), [(ALEXNET, AlexNet_Weights), (VGG16, VGG16_Weights)])
+def test_the_linear_layers_ship_with_the_package(
+    backbone: Backbone, published: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "get_state_dict", lambda *args, **kwargs: made_up(backbone)[0])
+    lpips = load_lpips(None, backbone)
+    for i, width in enumerate(backbone.channels):
         layer = getattr(lpips, f"linear{i}")
         assert layer.shape == (1, width, 1, 1)
         assert (layer >= 0).all()  # the published weights are, by their training
     assert (lpips(pictures(1), pictures(2)) > 0).all()
+
+
+def test_each_network_asks_for_files_of_its_own(tmp_path: Path, weights: Any) -> None:
+    save_file(weights[0], tmp_path / FEATURES)
+    save_file(weights[1], tmp_path / LINEAR)
+    with pytest.raises(CelebgenError, match=r"has no vgg16-features\.safetensors; .* and vgg16-lpips-lin\.safetensors"):
+        load_lpips(tmp_path, VGG16)
