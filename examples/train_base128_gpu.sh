@@ -8,17 +8,19 @@
 # TEXT    text encoder: a train-clip run or a model
 # LEG     name of this leg; FROM: name of the leg to go on from (none: a new model)
 # START   without FROM: a model or run whose weights the first leg begins with, such as celebgen-base128 (none: noise)
-# BETA    weight of KL (0.016); more makes latents that say less and are learned sooner
+# BETA    weight of KL (0.03); more makes latents that say less and are learned sooner
 # VAE, UNET, DECODER  steps; at the rates of docs/recipe.md the defaults are 20 minutes of training on an H200
-# LPIPS   folder with AlexNet's LPIPS weights as safetensors; unset: torchvision's, downloaded
+# DRAWN   steps of the decoder's last training, on latents that the denoiser draws
+# SHARE   how far the exported decoder goes from the CVAE's own to that of the critic (1.6: past it, along the same line)
+# LPIPS   folder with VGG16's LPIPS weights as safetensors; unset: torchvision's, downloaded
 set -euo pipefail
 
 celeba=${CELEBA:-celeba}
 out=${OUT:-base128}
 leg=$out/runs/${LEG:-first}
 text=${TEXT:-celebgen-base128}
-perceptual=()
-if [ -n "${LPIPS:-}" ]; then perceptual=(--perceptual-weights "$LPIPS"); fi
+perceptual=(--perceptual lpips-vgg)
+if [ -n "${LPIPS:-}" ]; then perceptual+=(--perceptual-weights "$LPIPS"); fi
 vae_from=() unet_from=()
 if [ -n "${START:-}" ]; then vae_from=(--init-from "$START") unet_from=(--init-from "$START"); fi
 if [ -n "${FROM:-}" ]; then
@@ -37,15 +39,20 @@ fi
 common=(--valid "$out/data/valid" --precision bf16 --compile --checkpoint-every 1000 --sample-every 2000)
 
 celebgen train-vae "$train" -o "$leg/vae" --text "$text" --preset base128 --steps "${VAE:-5000}" --batch-size 128 \
-    --learning-rate 8e-4 --ema-half-life 200 --beta "${BETA:-0.016}" ${vae_from[@]+"${vae_from[@]}"} \
-    ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
+    --learning-rate 6e-4 --ema-half-life 100 --beta "${BETA:-0.03}" ${vae_from[@]+"${vae_from[@]}"} \
+    "${perceptual[@]}" "${common[@]}"
 celebgen train-diffusion "$train" -o "$leg/unet" --vae "$leg/vae" --steps "${UNET:-10000}" --batch-size 512 \
-    --learning-rate 8e-4 --ema-half-life 300 ${unet_from[@]+"${unet_from[@]}"} "${common[@]}"
-celebgen train-vae "$train" -o "$leg/decoder" --text "$text" --preset base128 --init-from "$leg/vae" --freeze-encoder \
-    --adversarial 0.5 --steps "${DECODER:-1500}" --batch-size 128 --learning-rate 3e-4 --ema-half-life 100 \
-    ${perceptual[@]+"${perceptual[@]}"} "${common[@]}"
+    --learning-rate 5e-4 --ema-half-life 300 ${unet_from[@]+"${unet_from[@]}"} "${common[@]}"
+decoder=(--text "$text" --preset base128 --freeze-encoder "${perceptual[@]}")
+celebgen train-vae "$train" -o "$leg/decoder" --init-from "$leg/vae" --adversarial 0.5 --steps "${DECODER:-1500}" \
+    --batch-size 128 --learning-rate 3e-4 --ema-half-life 150 "${decoder[@]}" "${common[@]}"
 
-celebgen export "$leg/unet" -o "$leg/plain" --decoder "$leg/decoder" --steps 9 --spacing early --guidance 4.5 \
-    --guidance-interval 0.4 0.8 --pag --judge celebgen-base128 --force
+settings=(--spacing early --guidance-interval 0.4 0.8 --pag --judge celebgen-base128 --storage fp16 --force)
+celebgen export "$leg/unet" -o "$leg/draft" --decoder "$leg/decoder" --decoder-share "${SHARE:-1.6}" --steps 9 --guidance 2 \
+    "${settings[@]}"
+celebgen train-vae "$train" -o "$leg/polish" --init-from "$leg/draft" --adversarial 0.7 --denoiser "$leg/draft" --drawn 640 \
+    --steps "${DRAWN:-800}" --batch-size 8 --learning-rate 1e-4 --ema-half-life 80 "${decoder[@]}" "${common[@]}"
+
+celebgen export "$leg/draft" -o "$leg/plain" --decoder "$leg/polish" --steps 12 --guidance 3 "${settings[@]}" --storage int8
 celebgen calibrate "$train" --model "$leg/plain" -o "$leg/model" --force
 CELEBGEN_DATASET=$out/data/valid celebgen evaluate fid "$leg/model"

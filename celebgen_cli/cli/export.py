@@ -27,7 +27,11 @@ def export(
         typer.Option(help="Take the decoder of this train-vae --freeze-encoder run; default: RUN's own."),
     ] = None,
     decoder_share: Annotated[
-        float, typer.Option(help="Below 1: interpolate the weights of both decoders; this is --decoder's share.")
+        float,
+        typer.Option(
+            help="Below 1: interpolate the weights of both decoders; this is --decoder's share. Above 1, at most 2: "
+            "go on along the same line."
+        ),
     ] = 1.0,
     judge: Annotated[
         Path | None,

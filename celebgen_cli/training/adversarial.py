@@ -2,8 +2,8 @@
 
 Isola et al. 2017 (arXiv 1611.07004) for the patches, Sauer et al. 2021 (arXiv 2111.01007) for a critic over a frozen
 network's features, Miyato et al. 2018 (arXiv 1802.05957) for the spectral norm of its layers, Miyato & Koyama 2018
-(arXiv 1802.05637) for the text as a projection, Lim & Ye 2017 (arXiv 1705.02894) for the hinge, Esser et al. 2021 (arXiv
-2012.09841, equation 7) for the weight.
+(arXiv 1802.05637) for the text as a projection, Lim & Ye 2017 (arXiv 1705.02894) for the hinge, Esser et al. 2021
+(arXiv 2012.09841, equation 7) for the weight.
 """
 
 from collections.abc import Sequence

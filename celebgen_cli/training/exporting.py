@@ -35,7 +35,8 @@ def export_run(
     Args:
         run: the run, or a model folder, whose own defaults stand where none are given.
         decoder: a train-vae run or model whose decoder takes the place of the run's own; its encoder must be the same.
-        decoder_share: in 0..1; below 1 the weights of both decoders are interpolated, and this is the other's share
+        decoder_share: in 0..2; below 1 the weights of both decoders are interpolated, and this is the other's share;
+            above 1 they go on along the same line, which gives more of what the second training did
             (Wang et al. 2018, arXiv 1809.00219, section 3.4).
         judge: a train-judge run or a model whose attribute judge goes into the folder; None keeps a model's own.
 
@@ -121,8 +122,8 @@ def _replace_decoder(parts: Components, run: Path, decoder: Path, share: float) 
         UsageError: the share is out of range, or the encoders differ, so the decoder does not know the latents that the
             denoiser makes.
     """
-    if not 0 <= share <= 1:
-        raise UsageError(f"--decoder-share must be from 0 to 1, not {share}")
+    if not 0 <= share <= 2:
+        raise UsageError(f"--decoder-share must be from 0 to 2, not {share}")
     other = load_components(decoder, ("cvae",))
     assert parts.cvae is not None and other.cvae is not None
     mine, others = parts.cvae.encoder.state_dict(), other.cvae.encoder.state_dict()

@@ -40,7 +40,7 @@ CALLS = [
     (
         ("train-vae", "{dataset}", "-o", "run", "--text", "{clip}", "--perceptual", "l2"),
         2,
-        "--perceptual is lpips or none",
+        "--perceptual is lpips, lpips-vgg or none, not 'l2'",
     ),
     (
         ("train-vae", "{dataset}", "-o", "run", "--text", "open_clip:none/none", "--preset", "tiny"),

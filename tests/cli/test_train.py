@@ -15,8 +15,10 @@ from PIL import Image
 from celebgen_cli.training import runs
 from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
 from celebgen_cli.training.observers import VOLATILE
+from celebgen_cli.training.perceptual import VGG16
 from celebgen_cli.training.sizes import OF_LATENTS
 from tests.command import Chain, celebgen, invoke, one_sentence, start
+from tests.likeness import write_lpips
 
 GROUPS = ("weights", "ema", "optimizer")
 
@@ -426,7 +428,7 @@ def test_decoders_are_interpolated(chain: Chain, tmp_path: Path) -> None:
     words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 3,
              "--freeze-encoder", "--init-from", chain.vae)  # fmt: skip
     assert invoke(*words).exit_code == 0
-    for share in (0.0, 0.25, 1.0):
+    for share in (0.0, 0.25, 1.0, 1.5):
         model = tmp_path / str(share)
         out = invoke("export", chain.unet, "-o", model, "--decoder", run, "--decoder-share", share, "--storage", "fp32")
         assert out.exit_code == 0, out.stderr
@@ -435,8 +437,9 @@ def test_decoders_are_interpolated(chain: Chain, tmp_path: Path) -> None:
         decoders.append(torch.cat([p.flatten() for p in cvae.decoder.parameters()]))
     assert (decoders[2] - decoders[0]).abs().max() > 1e-5
     torch.testing.assert_close(decoders[1], 0.75 * decoders[0] + 0.25 * decoders[2])
-    out = invoke("export", chain.unet, "-o", tmp_path / "no", "--decoder", run, "--decoder-share", 1.5)
-    assert "--decoder-share must be from 0 to 1" in one_sentence(out, 2)
+    torch.testing.assert_close(decoders[3], 1.5 * decoders[2] - 0.5 * decoders[0])
+    out = invoke("export", chain.unet, "-o", tmp_path / "no", "--decoder", run, "--decoder-share", 2.5)
+    assert "--decoder-share must be from 0 to 2" in one_sentence(out, 2)
     assert not (tmp_path / "no").exists()
 
 
@@ -494,6 +497,19 @@ def test_perceptual_weights_that_are_missing(chain: Chain, tmp_path: Path, monke
     assert "--perceptual-weights DIR" in error
     assert "Traceback" not in out.stderr
     assert not (tmp_path / "vae").exists()
+
+
+def test_a_cvae_learns_by_vgg16_and_goes_on_with_it(chain: Chain, tmp_path: Path) -> None:
+    run, weights = tmp_path / "vae", write_lpips(tmp_path / "weights", VGG16)
+    words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--preset", "tiny", "--prior-steps", 0,
+             "--perceptual-weights", weights, "--checkpoint-every", 2)  # fmt: skip
+    assert invoke(*words, "--perceptual", "lpips-vgg", "--steps", 2).exit_code == 0
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["perceptual"] == "lpips-vgg"
+    out = invoke(*words, "--steps", 4, "--resume")
+    assert out.exit_code == 0, out.stderr
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert max(row["step"] for row in rows) == 4
+    assert all(row["lpips"] > 0 for row in rows if "lpips" in row) and any("lpips" in row for row in rows)
 
 
 def test_a_refused_call_leaves_no_folder(chain: Chain, tmp_path: Path) -> None:

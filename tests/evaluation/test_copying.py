@@ -21,7 +21,7 @@ from celebgen_cli.images import read_pixels
 from celebgen_cli.pipeline import load_model
 from tests.command import invoke, one_sentence
 from tests.evaluation.conftest import FakeModel, StubExtractor, write_dataset, write_images
-from tests.evaluation.likeness import write_lpips
+from tests.likeness import write_lpips
 
 Faces = tuple[np.ndarray, np.ndarray]
 

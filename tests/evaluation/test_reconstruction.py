@@ -16,7 +16,7 @@ from celebgen_cli.evaluation.sources import ImageFiles, open_images
 from celebgen_cli.images import read_pixels
 from tests.command import invoke
 from tests.evaluation.conftest import FakeModel, StubExtractor, write_dataset, write_images
-from tests.evaluation.likeness import write_lpips
+from tests.likeness import write_lpips
 
 Faces = tuple[np.ndarray, np.ndarray]
 

@@ -11,7 +11,7 @@ import torch
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.evaluation import similarity as module
 from celebgen_cli.evaluation.similarity import find_lpips, interval, lpips, ssim, wilson
-from tests.evaluation.likeness import torchmetrics_lpips, write_lpips
+from tests.likeness import torchmetrics_lpips, write_lpips
 
 Faces = tuple[np.ndarray, np.ndarray]
 

@@ -10,27 +10,14 @@ from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.training.perceptual import ALEXNET, LPIPS, VGG16, Backbone, load_lpips
+from tests.likeness import Weights, made_up, torchmetrics_lpips, write_lpips
 
 FEATURES, LINEAR = ALEXNET.files
 
 
-def made_up(backbone: Backbone) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Weights of the backbone's shapes, drawn so that activations stay of one size."""
-    generator = torch.Generator().manual_seed(0)
-    features = {}
-    for layer, before, width, kernel, _, _ in backbone.convolutions:
-        scale = (2 / (before * kernel**2)) ** 0.5
-        features[f"features.{layer}.weight"] = torch.randn(width, before, kernel, kernel, generator=generator) * scale
-        features[f"features.{layer}.bias"] = 0.1 * torch.randn(width, generator=generator)
-    linear = {
-        f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1, generator=generator) for i, c in enumerate(backbone.channels)
-    }
-    return features, linear
-
-
 @pytest.fixture(scope="module")
-def weights() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    return made_up(ALEXNET)
+def weights() -> Weights:
+    return made_up()
 
 
 @pytest.fixture(scope="module")
@@ -42,26 +29,13 @@ def pictures(seed: int) -> torch.Tensor:
     return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.mark.parametrize(("backbone", "name"), [(ALEXNET, "alex"), (VGG16, "vgg")])
-def test_equal_to_torchmetrics(backbone: Backbone, name: str) -> None:
-    from torchmetrics.functional.image.lpips import _LPIPS
-
-    reference = _LPIPS(pretrained=False, net=name, pnet_rand=True, eval_mode=True)  # type: ignore[arg-type]
-    state = reference.state_dict()
-    features, linear = made_up(backbone)
-    for key in state:
-        kind = key.rsplit(".", 1)[1]
-        if key.startswith("net.slice"):
-            state[key] = features[f"features.{key.split('.')[2]}.{kind}"]
-        elif key.startswith("lin") and key in linear:
-            state[key] = linear[key]
-        elif key.startswith("lins."):
-            state[key] = linear[f"lin{key.split('.')[1]}.{key.split('.', 2)[2]}"]
-    reference.load_state_dict(state)
+@pytest.mark.parametrize("backbone", [ALEXNET, VGG16], ids=lambda backbone: backbone.name)
+def test_equal_to_torchmetrics(backbone: Backbone, tmp_path: Path) -> None:
+    folder = write_lpips(tmp_path / "weights", backbone)
     a, b = pictures(1), pictures(2)
     with torch.no_grad():
-        expected = reference(a, b).flatten()
-        torch.testing.assert_close(LPIPS(features, linear, backbone)(a, b), expected, rtol=1e-4, atol=1e-6)
+        expected = torchmetrics_lpips(folder, backbone)(a, b).flatten()
+        torch.testing.assert_close(load_lpips(folder, backbone)(a, b), expected, rtol=1e-4, atol=1e-6)
     assert expected.std() > 0
 
 
