@@ -7,7 +7,7 @@ import torch
 
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models import devices
-from celebgen_cli.models.devices import autocast, choose_device, resolve_precision
+from celebgen_cli.models.devices import autocast, choose_device, memory_format, resolve_precision, sent
 
 CPU = torch.device("cpu")
 
@@ -65,3 +65,19 @@ def test_precisions_that_cannot_be() -> None:
         autocast(CPU, "fp8")
     with pytest.raises(UsageError, match=r"fp16 needs a CUDA device; on cpu use bf16 or fp32"):
         autocast(CPU, "fp16")
+
+
+def test_what_is_sent_is_the_same() -> None:
+    x = torch.arange(6)
+    assert sent(x, CPU) is x
+    assert memory_format(CPU) == torch.contiguous_format
+    assert memory_format(torch.device("cuda")) == torch.channels_last
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gets_what_was_sent() -> None:
+    x = torch.arange(6)
+    there = sent(x, torch.device("cuda"))
+    assert there.is_cuda
+    assert torch.equal(there.cpu(), x)
+    assert sent(there, torch.device("cuda")) is there
