@@ -13,6 +13,8 @@
 # DRAWN   steps of the decoder's last training, on latents that the denoiser draws
 # SHARE   how far the exported decoder goes from the CVAE's own to that of the critic (1.6: past it, along the same line)
 # LPIPS   folder with VGG16's LPIPS weights as safetensors; unset: torchvision's, downloaded
+#
+# Learning rates are those of legs that go on from weights; the first leg of the model in the box, from noise, had 8e-4.
 set -euo pipefail
 
 celeba=${CELEBA:-celeba}
