@@ -57,7 +57,7 @@ ALEXNET = Backbone(
     (3, 2), (1, 2), (0, 1, 2, 3, 4),
 )  # fmt: skip
 VGG16 = _vgg16()
-# what --perceptual may name; docs/decisions.md compares them: a step of the decoder over VGG16 takes 2.7 times as long on a CPU
+# what --perceptual may name: a step of the decoder over VGG16 takes 2.7 times as long on a CPU (docs/decisions.md)
 NETWORKS = {"lpips": ALEXNET, "lpips-vgg": VGG16}
 
 
