@@ -52,10 +52,10 @@ def test_random_attributes_do_not_contradict_each_other() -> None:
 
 def test_drawing_is_fast() -> None:
     rng = np.random.default_rng(0)
-    start = time.perf_counter()
+    start = time.process_time()  # its own work: other programs may have the core meanwhile
     for _ in range(100):
         draw_face(rng)
-    assert 100 / (time.perf_counter() - start) > 200
+    assert 100 / (time.process_time() - start) > 200
 
 
 @pytest.mark.parametrize("as_zip", [False, True])
