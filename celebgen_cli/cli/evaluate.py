@@ -16,15 +16,8 @@ from celebgen_cli.cli import (
     evaluate_report,
     evaluate_text,
 )
-from celebgen_cli.cli.common import Device, Quiet
-from celebgen_cli.cli.evaluate_common import (
-    Batch,
-    Cache,
-    NoFloor,
-    Number,
-    Weights,
-    listening,
-)
+from celebgen_cli.cli.evaluate_common import Computing, NoFloor, Number, Weights, listening
+from celebgen_cli.cli.groups import grouped
 
 app = typer.Typer(help="Measure a model, or any set of faces, against real ones.", no_args_is_help=True)
 app.command("attributes")(evaluate_attributes.attributes)
@@ -42,6 +35,7 @@ app.command("memorization")(evaluate_memorization.memorization)
 
 
 @app.command("stats")
+@grouped
 def stats(
     images: Annotated[str, typer.Argument(metavar="SPLIT", help="DATASET[:SPLIT], or a folder or zip of images.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .safetensors file to write.")],
@@ -58,11 +52,9 @@ def stats(
     ] = "inception",
     no_floor: NoFloor = False,
     inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
-    quiet: Quiet = False,
+    *,
+    computing: Computing,
 ) -> None:
     """Write reference statistics that `evaluate fid` takes on either side.
 
@@ -76,10 +68,9 @@ def stats(
     if output.exists() and not force:
         raise UsageError(f"{output} is there already: choose another name, or --force to write over it")
     options = Options(
-        num=num, batch_size=batch_size, device=device, inception_weights=inception_weights, cache=cache,
-        floor=not no_floor, features=network,
-    )  # fmt: skip
-    with listening(quiet) as listener:
+        num=num, inception_weights=inception_weights, floor=not no_floor, features=network, **computing.options()
+    )
+    with listening(computing.quiet) as listener:
         make_statistics(images, output, options, name=name, keep_features=features, listener=listener)
     typer.echo(str(output))
 

@@ -8,11 +8,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from celebgen_cli.cli.common import Device, Quiet, say
+from celebgen_cli.cli.common import say
 from celebgen_cli.cli.evaluate_common import (
-    Batch,
-    Cache,
     Calibrate,
+    Computing,
     GuidanceInterval,
     Negative,
     Pag,
@@ -22,10 +21,12 @@ from celebgen_cli.cli.evaluate_common import (
     remark,
     sampling,
 )
+from celebgen_cli.cli.groups import grouped
 
 _Value = TypeVar("_Value", int, float, str)
 
 
+@grouped
 def ablation(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for journal, tables, plots.")],
     models: Annotated[
@@ -62,11 +63,9 @@ def ablation(
     calibrate: Calibrate = None,
     negative: Negative = None,
     inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a row of the table, on stdout.")] = False,
-    quiet: Quiet = False,
+    *,
+    computing: Computing,
 ) -> None:
     """FID, KID and obedience over a grid of models, steps, samplers and guidance.
 
@@ -82,9 +81,7 @@ def ablation(
     from celebgen_cli.sampling.settings import Seeds
 
     fixed = sampling(guidance_interval=guidance_interval, pag=pag, calibrate=calibrate, negative=negative)
-    options = Options(
-        num=num, sampling=fixed, batch_size=batch_size, device=device, inception_weights=inception_weights, cache=cache
-    )
+    options = Options(num=num, sampling=fixed, inception_weights=inception_weights, **computing.options())
     grid = Grid(
         models=models or [None],
         steps=_values(steps, int, "--steps", "whole numbers"),
@@ -94,18 +91,18 @@ def ablation(
         seeds=list(dict.fromkeys(Seeds.parsed(seeds))),
         metrics=_values(metrics, str, "--metrics", "names"),
     )
-    with listening(quiet) as listener:
+    with listening(computing.quiet) as listener:
         made = measure_grid(grid, output, real, options, judge=judge, listener=listener)
     paths = write(made, output)
     for warning in made.warnings:
-        remark(f"warning: {warning}", quiet)
+        remark(f"warning: {warning}", computing.quiet)
     rows = rows_of(made)
     if as_json:
         for row in rows:
             print_json({"metric": "ablation", **row, "num": made.num, "real": made.real})
     else:
         typer.echo(text_table(rows, aligned))
-    if not quiet:
+    if not computing.quiet:
         say(f"written: {', '.join(str(path) for path in paths)}")
 
 

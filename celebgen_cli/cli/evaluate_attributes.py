@@ -8,26 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from celebgen_cli.cli.common import Device, Quiet
-from celebgen_cli.cli.evaluate_common import (
-    Batch,
-    Cache,
-    Calibrate,
-    Guidance,
-    GuidanceInterval,
-    Json,
-    Negative,
-    Pag,
-    Sampler,
-    Seed,
-    Steps,
-    listening,
-    print_json,
-    remark,
-    sampling,
-    side,
-    tools,
-)
+from celebgen_cli.cli.evaluate_common import Computing, Drawing, Json, Seed, listening, print_json, remark, side, tools
+from celebgen_cli.cli.groups import grouped
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.attributes import AttributesResult
@@ -38,6 +20,7 @@ NEAR = 0.05
 """Where floor and ceiling are nearer than this, a table does not say how far between them a hit rate is."""
 
 
+@grouped
 def attributes(
     generated: Annotated[
         str | None,
@@ -73,19 +56,11 @@ def attributes(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Keep what the model draws, as PNG, with its prompts.")
     ] = None,
-    steps: Steps = None,
-    sampler: Sampler = None,
-    guidance: Guidance = None,
-    guidance_interval: GuidanceInterval = None,
-    pag: Pag = None,
-    calibrate: Calibrate = None,
-    negative: Negative = None,
     seed: Seed = 0,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
     as_json: Json = False,
-    quiet: Quiet = False,
+    *,
+    drawing: Drawing,
+    computing: Computing,
 ) -> None:
     """Whether faces show what their prompts say, for all 40 attributes.
 
@@ -98,17 +73,11 @@ def attributes(
     from celebgen_cli.evaluation.attributes import evaluate_attributes
     from celebgen_cli.evaluation.options import Options
 
-    given = sampling(
-        steps=steps, sampler=sampler, guidance=guidance, guidance_interval=guidance_interval, pag=pag,
-        calibrate=calibrate, negative=negative,
-    )  # fmt: skip
-    options = Options(
-        num=num, sampling=given, seed=seed, batch_size=batch_size, device=device, cache=cache, save=save
-    )
-    with listening(quiet) as listener:
+    options = Options(num=num, sampling=drawing.settings(), seed=seed, save=save, **computing.options())
+    with listening(computing.quiet) as listener:
         result = evaluate_attributes(generated, real, options, judge=judge, worst=worst, listener=listener)
     for warning in result.warnings:
-        remark(f"warning: {warning}", quiet)
+        remark(f"warning: {warning}", computing.quiet)
     if as_json:
         print_json({"metric": "attributes", **result.to_dict()})
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,19 +41,8 @@ Weights = Annotated[
         help="torch-fidelity's InceptionV3. Default: $CELEBGEN_INCEPTION_WEIGHTS, else fetched once (91 MiB).",
     ),
 ]
-Batch = Annotated[int | None, typer.Option("--batch-size", min=1, help="Images at a time.")]
 Number = Annotated[int | None, typer.Option("--num", "-n", min=2, help="Images to measure. Default: all there are.")]
-GeneratedNumber = Annotated[
-    int | None, typer.Option("--num", "-n", min=2, help="Generated images. Default: as many as real ones.")
-]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Cache = Annotated[
-    bool, typer.Option("--cache/--no-cache", help="Keep features for next time, and go on where a run was cut off.")
-]
-# How a model draws what is measured.
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps. Default: the model's.")]
-Sampler = Annotated[str | None, typer.Option("--sampler", help="Default: the model's.")]
-Guidance = Annotated[float | None, typer.Option("--guidance", help="Default: the model's.")]
 GuidanceInterval = Annotated[
     tuple[float, float] | None, typer.Option(metavar="LOW HIGH", help="Default: the model's.")
 ]
@@ -65,18 +55,45 @@ Negative = Annotated[str | None, typer.Option("--negative", help="Negative promp
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the first image.")]
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How a model draws what is measured."""
+
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Sampling steps. Default: the model's.")] = None
+    sampler: Annotated[str | None, typer.Option("--sampler", help="Default: the model's.")] = None
+    guidance: Annotated[float | None, typer.Option("--guidance", help="Default: the model's.")] = None
+    guidance_interval: GuidanceInterval = None
+    pag: Pag = None
+    calibrate: Calibrate = None
+    negative: Negative = None
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that were given, as `Model.sample` takes them; those that are None are the model's own."""
+        return sampling(**vars(self))
+
+
+@dataclass(frozen=True)
+class Computing:
+    """By what means it is measured."""
+
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Images at a time.")] = None
+    device: common.Device = None
+    cache: Annotated[
+        bool,
+        typer.Option("--cache/--no-cache", help="Keep features for next time, and go on where a run was cut off."),
+    ] = True
+    quiet: common.Quiet = False
+
+    def options(self) -> dict[str, Any]:
+        """What of it `celebgen_cli.evaluation.options.Options` holds."""
+        return {"batch_size": self.batch_size, "device": self.device, "cache": self.cache}
+
+
 def sampling(**settings: Any) -> dict[str, Any]:
-    """The settings that were given, as `Model.sample` takes them; those that are None are the model's own."""
+    """Those of these settings that are not None."""
     return {name: value for name, value in settings.items() if value is not None}
 
 
-Repeats = Annotated[
-    int, typer.Option("--repeats", min=1, help="Sets that the model draws with other seeds: mean and deviation.")
-]
-FloorSet = Annotated[
-    str | None,
-    typer.Option("--floor", metavar="SET", help="Other real images for the floor. Default: parts of the reference."),
-]
 NoFloor = Annotated[bool, typer.Option("--no-floor", help="Leave out the floor: the metric between real images.")]
 Save = Annotated[
     Path | None, typer.Option("--save", metavar="DIR", help="Keep what the model draws, as PNG, with its prompts.")

@@ -3,126 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from celebgen_cli.cli.common import Device, Quiet
 from celebgen_cli.cli.evaluate_common import (
-    Batch,
-    Cache,
-    Calibrate,
-    FloorSet,
+    Computing,
+    Drawing,
     Generated,
-    GeneratedNumber,
-    Guidance,
-    GuidanceInterval,
     Json,
-    Negative,
     NoFloor,
-    Pag,
     Real,
-    Repeats,
-    Sampler,
     Save,
     Seed,
-    Steps,
     Weights,
     listening,
     print_json,
     remark,
-    sampling,
     side,
     tools,
 )
+from celebgen_cli.cli.groups import grouped
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.fid import FidResult
 
 NAMES = {"fid": "FID", "fd": "FD", "kid": "KID"}
 PRC = ("precision", "recall", "f_score", "density", "coverage")
-SETTINGS = ("steps", "sampler", "guidance", "guidance_interval", "pag", "calibrate", "negative")
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared with what, by any of these metrics."""
+
+    generated: Generated = None
+    real: Real = None
+    num: Annotated[
+        int | None, typer.Option("--num", "-n", min=2, help="Generated images. Default: as many as real ones.")
+    ] = None
+    seed: Seed = 0
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, help="Sets that the model draws with other seeds: mean and deviation.")
+    ] = 1
+    floor: Annotated[
+        str | None,
+        typer.Option(
+            "--floor", metavar="SET", help="Other real images for the floor. Default: parts of the reference."
+        ),
+    ] = None
+    no_floor: NoFloor = False
+    save: Save = None
+    inception_weights: Weights = None
+    as_json: Json = False
+
+
+@grouped
 def fid(
-    generated: Generated = None,
-    real: Real = None,
-    num: GeneratedNumber = None,
-    steps: Steps = None,
-    sampler: Sampler = None,
-    guidance: Guidance = None,
-    guidance_interval: GuidanceInterval = None,
-    pag: Pag = None,
-    calibrate: Calibrate = None,
-    negative: Negative = None,
-    seed: Seed = 0,
-    repeats: Repeats = 1,
+    comparison: Comparison,
+    drawing: Drawing,
+    computing: Computing,
     kid: Annotated[bool, typer.Option("--kid/--no-kid", help="Also the Kernel Inception Distance.")] = True,
-    floor: FloorSet = None,
-    no_floor: NoFloor = False,
-    save: Save = None,
-    inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Frechet and Kernel Inception Distance, equal to torch-fidelity's.
 
     A model draws one face for a caption of each real image's attributes. KID needs the features of both sides, which
     a statistics file has only where it was made with --features. The floor is the same metric between real images.
     """
-    _run("fid", locals())
+    _run("fid", comparison, drawing, computing, kid=kid)
 
 
-def kid(
-    generated: Generated = None,
-    real: Real = None,
-    num: GeneratedNumber = None,
-    steps: Steps = None,
-    sampler: Sampler = None,
-    guidance: Guidance = None,
-    guidance_interval: GuidanceInterval = None,
-    pag: Pag = None,
-    calibrate: Calibrate = None,
-    negative: Negative = None,
-    seed: Seed = 0,
-    repeats: Repeats = 1,
-    floor: FloorSet = None,
-    no_floor: NoFloor = False,
-    save: Save = None,
-    inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+@grouped
+def kid(comparison: Comparison, drawing: Drawing, computing: Computing) -> None:
     """Kernel Inception Distance alone, equal to torch-fidelity's: unbiased, so fewer images do.
 
     Its deviation is over the subsets of the images; that over sampling seeds comes with --repeats.
     """
-    _run("kid", locals())
+    _run("kid", comparison, drawing, computing)
 
 
+@grouped
 def prc(
-    generated: Generated = None,
-    real: Real = None,
-    num: GeneratedNumber = None,
-    steps: Steps = None,
-    sampler: Sampler = None,
-    guidance: Guidance = None,
-    guidance_interval: GuidanceInterval = None,
-    pag: Pag = None,
-    calibrate: Calibrate = None,
-    negative: Negative = None,
-    seed: Seed = 0,
-    repeats: Repeats = 1,
-    floor: FloorSet = None,
-    no_floor: NoFloor = False,
-    save: Save = None,
+    comparison: Comparison,
+    drawing: Drawing,
+    computing: Computing,
     vgg_weights: Annotated[
         Path | None,
         typer.Option(
@@ -131,22 +96,17 @@ def prc(
             help="torchvision's VGG16 with its classifier: its fc2 features in place of Inception's.",
         ),
     ] = None,
-    inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
 ) -> None:
     """Precision and recall (k = 3), equal to torch-fidelity's, and density and coverage (k = 5).
 
     Over Inception's features unless VGG16's weights are named, as in the paper on precision and recall; the two do
     not compare. Nor do figures at another N.
     """
-    given = locals()
-    _run("prc", given, "inception" if vgg_weights is None else f"vgg16:{vgg_weights}")
+    network = "inception" if vgg_weights is None else f"vgg16:{vgg_weights}"
+    _run("prc", comparison, drawing, computing, features=network)
 
 
+@grouped
 def fd(
     features: Annotated[
         str,
@@ -157,63 +117,38 @@ def fd(
             "dinov2:FILE, or dinov2:s, b, l or g (fetched once); vgg16:FILE.",
         ),
     ],
-    generated: Generated = None,
-    real: Real = None,
-    num: GeneratedNumber = None,
-    steps: Steps = None,
-    sampler: Sampler = None,
-    guidance: Guidance = None,
-    guidance_interval: GuidanceInterval = None,
-    pag: Pag = None,
-    calibrate: Calibrate = None,
-    negative: Negative = None,
-    seed: Seed = 0,
-    repeats: Repeats = 1,
-    floor: FloorSet = None,
-    no_floor: NoFloor = False,
-    save: Save = None,
-    inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    comparison: Comparison,
+    drawing: Drawing,
+    computing: Computing,
 ) -> None:
     """Frechet distance over the features of another network than Inception: DINOv2, CLIP or VGG16.
 
     Inception learned the classes of ImageNet, which has no class of faces; these networks saw them. The real side is
     images, or statistics that `evaluate stats --network` made with the same network.
     """
-    _run("fd", locals(), features)
+    _run("fd", comparison, drawing, computing, features=features)
 
 
-def _run(metric: str, given: Mapping[str, Any], features: str = "inception") -> None:
+def _run(
+    metric: str, given: Comparison, drawing: Drawing, computing: Computing, *, kid: bool = True,
+    features: str = "inception",
+) -> None:  # fmt: skip
     """Measure, and print what came out."""
     from celebgen_cli.evaluation.compare import Options, compare
 
-    quiet = given["quiet"]
+    quiet = computing.quiet
     options = Options(
-        num=given["num"],
-        sampling=sampling(**{name: given[name] for name in SETTINGS}),
-        seed=given["seed"],
-        batch_size=given["batch_size"],
-        device=given["device"],
-        inception_weights=given["inception_weights"],
-        kid=given.get("kid", True),
-        cache=given["cache"],
-        save=given["save"],
-        repeats=given["repeats"],
-        floor=not given["no_floor"],
-        floor_set=given["floor"],
-        features=features,
-    )
+        num=given.num, sampling=drawing.settings(), seed=given.seed, inception_weights=given.inception_weights, kid=kid,
+        save=given.save, repeats=given.repeats, floor=not given.no_floor, floor_set=given.floor, features=features,
+        **computing.options(),
+    )  # fmt: skip
     with listening(quiet) as listener:
-        result = compare(given["generated"], given["real"], options, listener, metric=metric)
+        result = compare(given.generated, given.real, options, listener, metric=metric)
     for warning in result.warnings:
         remark(f"warning: {warning}", quiet)
     if options.floor and result.floor is None:
         remark("the floor is left out: the real side is statistics without features (name --floor SET)", quiet)
-    if given["as_json"]:
+    if given.as_json:
         print_json(result.to_dict())
         return
     for line in lines(result):

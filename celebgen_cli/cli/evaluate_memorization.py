@@ -7,32 +7,25 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli.common import Device, Quiet
 from celebgen_cli.cli.evaluate_common import (
-    Batch,
-    Cache,
-    Calibrate,
-    Guidance,
-    GuidanceInterval,
+    Computing,
+    Drawing,
     Json,
-    Negative,
-    Pag,
-    Sampler,
     Save,
     Seed,
-    Steps,
     Weights,
     listening,
     print_json,
     remark,
-    sampling,
     side,
     tools,
     versions,
 )
 from celebgen_cli.cli.evaluate_reconstruction import LpipsWeights
+from celebgen_cli.cli.groups import grouped
 
 
+@grouped
 def memorization(
     words: Annotated[
         list[str] | None,
@@ -79,22 +72,14 @@ def memorization(
     diversity: Annotated[
         bool, typer.Option("--diversity/--no-diversity", help="Also how much the faces of one prompt differ.")
     ] = True,
-    steps: Steps = None,
-    sampler: Sampler = None,
-    guidance: Guidance = None,
-    guidance_interval: GuidanceInterval = None,
-    pag: Pag = None,
-    calibrate: Calibrate = None,
-    negative: Negative = None,
     seed: Seed = 0,
     save: Save = None,
     perceptual_weights: LpipsWeights = None,
     inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
     as_json: Json = False,
-    quiet: Quiet = False,
+    *,
+    drawing: Drawing,
+    computing: Computing,
 ) -> None:
     """Nearest training pictures of generated faces, beside those of held-out photographs, in two spaces of features.
 
@@ -110,18 +95,16 @@ def memorization(
     generated, train = parted(words or [])
     if pairs is not None and pairs.suffix.lower() != ".png":
         raise UsageError(f"the pairs {pairs} must end in .png")
-    settings = sampling(
-        steps=steps, sampler=sampler, guidance=guidance, guidance_interval=guidance_interval, pag=pag,
-        calibrate=calibrate, negative=negative,
-    )  # fmt: skip
-    options = Options(num, settings, seed, batch_size, device, inception_weights, cache=cache, save=save)
-    with listening(quiet) as listener:
+    options = Options(
+        num, drawing.settings(), seed, inception_weights=inception_weights, save=save, **computing.options()
+    )
+    with listening(computing.quiet) as listener:
         result = evaluate_memorization(
             generated, train, options, held_out=held_out, train_count=train_num, held_out_count=held_out_num,
             chosen=space or (), pairs=pairs, diversity=diversity, lpips_weights=perceptual_weights, listener=listener,
         )  # fmt: skip
     if pairs is not None:
-        remark(f"{pairs} {TERMS}", quiet)
+        remark(f"{pairs} {TERMS}", computing.quiet)
     if as_json:
         print_json({"metric": "memorization", **result.to_dict(), "versions": versions()})
         return

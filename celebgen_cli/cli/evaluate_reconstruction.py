@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from celebgen_cli.cli.common import Device, Quiet
 from celebgen_cli.cli.evaluate_common import (
-    Batch,
-    Cache,
+    Computing,
     Json,
     Number,
     Seed,
@@ -21,6 +19,7 @@ from celebgen_cli.cli.evaluate_common import (
     tools,
     versions,
 )
+from celebgen_cli.cli.groups import grouped
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.prior import PriorResult
@@ -36,6 +35,7 @@ LpipsWeights = Annotated[
 ]
 
 
+@grouped
 def reconstruction(
     model: Annotated[
         str | None,
@@ -64,11 +64,9 @@ def reconstruction(
     seed: Seed = 0,
     perceptual_weights: LpipsWeights = None,
     inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
     as_json: Json = False,
-    quiet: Quiet = False,
+    *,
+    computing: Computing,
 ) -> None:
     """What the CVAE loses of real images, and what its prior knows of them from their captions.
 
@@ -80,16 +78,14 @@ def reconstruction(
     from celebgen_cli.evaluation.pictures import TERMS
     from celebgen_cli.evaluation.reconstruction import evaluate_reconstruction
 
-    options = Options(
-        num=num, seed=seed, batch_size=batch_size, device=device, inception_weights=inception_weights, cache=cache
-    )
-    with listening(quiet) as listener:
+    options = Options(num=num, seed=seed, inception_weights=inception_weights, **computing.options())
+    with listening(computing.quiet) as listener:
         result = evaluate_reconstruction(
             model, real, options, rfid=rfid, prior=prior, worst=worst, lpips_weights=perceptual_weights,
             listener=listener,
         )  # fmt: skip
     if worst is not None:
-        remark(f"{worst} {TERMS}", quiet)
+        remark(f"{worst} {TERMS}", computing.quiet)
     if as_json:
         print_json({"metric": "reconstruction", **result.to_dict(), "versions": versions()})
         return

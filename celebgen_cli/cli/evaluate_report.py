@@ -7,28 +7,22 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli.common import Device, Quiet, say
+from celebgen_cli.cli.common import say
 from celebgen_cli.cli.evaluate_common import (
-    Batch,
-    Cache,
-    Calibrate,
+    Computing,
+    Drawing,
     Generated,
-    Guidance,
-    GuidanceInterval,
-    Negative,
-    Pag,
     Real,
-    Sampler,
     Seed,
-    Steps,
     Weights,
     listening,
     print_json,
     remark,
-    sampling,
 )
+from celebgen_cli.cli.groups import grouped
 
 
+@grouped
 def report(
     generated: Generated = None,
     real: Real = None,
@@ -69,24 +63,16 @@ def report(
     perceptual_weights: Annotated[
         Path | None, typer.Option("--perceptual-weights", metavar="DIR", help="AlexNet for LPIPS.")
     ] = None,
-    steps: Steps = None,
-    sampler: Sampler = None,
-    guidance: Guidance = None,
-    guidance_interval: GuidanceInterval = None,
-    pag: Pag = None,
-    calibrate: Calibrate = None,
-    negative: Negative = None,
     seed: Seed = 0,
     repeats: Annotated[
         int, typer.Option("--repeats", min=1, help="Sets of faces with other seeds, for the spread of distances.")
     ] = 1,
     inception_weights: Weights = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
     as_json: Annotated[bool, typer.Option("--json", help="The JSON on stdout, in place of the paths.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a report that is there already.")] = False,
-    quiet: Quiet = False,
+    *,
+    drawing: Drawing,
+    computing: Computing,
 ) -> None:
     """All metrics as one HTML page that needs nothing else, and as JSON.
 
@@ -115,28 +101,24 @@ def report(
         if path.exists() and not force:
             raise UsageError(f"{path} is there already; choose another name with -o, or replace it with --force")
     other = None if against is None else read_report(against)
-    settings = sampling(
-        steps=steps, sampler=sampler, guidance=guidance, guidance_interval=guidance_interval, pag=pag,
-        calibrate=calibrate, negative=negative,
-    )  # fmt: skip
     options = Options(
-        num=num, sampling=settings, seed=seed, batch_size=batch_size, device=device,
-        inception_weights=inception_weights, cache=cache, repeats=repeats,
+        num=num, sampling=drawing.settings(), seed=seed, inception_weights=inception_weights, repeats=repeats,
+        **computing.options(),
     )  # fmt: skip
     setup = Setup(generated, real, train, options, parts, judge, clip, perceptual_weights, real_pictures)
     work = output.parent / f".{output.name}.partial"
     with alone(output.parent / f".{output.name}.lock"):
-        with listening(quiet) as listener:
+        with listening(computing.quiet) as listener:
             measured = measure_report(setup, work, listener)
         value = to_json(measured, other, conditions)
         atomic_write_bytes(output, render(measured, value).encode("utf-8"))
         atomic_write_json(beside, value)
         clear(work)
     for warning in value["warnings"]:
-        remark(f"warning: {warning}", quiet)
+        remark(f"warning: {warning}", computing.quiet)
     for line in value.get("against", {}).get("conditions_differ", ()):
-        remark(f"warning: {line}", quiet)
-    if not quiet:
+        remark(f"warning: {line}", computing.quiet)
+    if not computing.quiet:
         say("\n".join(text_table(value)))
     if as_json:
         print_json(value)

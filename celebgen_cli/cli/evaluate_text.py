@@ -7,31 +7,24 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli.common import Device, Quiet
 from celebgen_cli.cli.evaluate_common import (
-    Batch,
-    Cache,
-    Calibrate,
+    Computing,
+    Drawing,
     Generated,
-    Guidance,
-    GuidanceInterval,
     Json,
-    Negative,
-    Pag,
     Real,
-    Sampler,
     Save,
     Seed,
-    Steps,
     listening,
     print_json,
-    sampling,
     side,
     tools,
     versions,
 )
+from celebgen_cli.cli.groups import grouped
 
 
+@grouped
 def text(
     generated: Generated = None,
     real: Real = None,
@@ -54,20 +47,12 @@ def text(
     num: Annotated[
         int | None, typer.Option("--num", "-n", min=2, help="Faces. Default: 500 of a model, else all there are.")
     ] = None,
-    steps: Steps = None,
-    sampler: Sampler = None,
-    guidance: Guidance = None,
-    guidance_interval: GuidanceInterval = None,
-    pag: Pag = None,
-    calibrate: Calibrate = None,
-    negative: Negative = None,
     seed: Seed = 0,
     save: Save = None,
-    batch_size: Batch = None,
-    device: Device = None,
-    cache: Cache = True,
     as_json: Json = False,
-    quiet: Quiet = False,
+    *,
+    drawing: Drawing,
+    computing: Computing,
 ) -> None:
     """CLIP score and R-precision: whether faces show what their prompts say.
 
@@ -77,12 +62,8 @@ def text(
     from celebgen_cli.evaluation.options import Options
     from celebgen_cli.evaluation.text import evaluate_text
 
-    settings = sampling(
-        steps=steps, sampler=sampler, guidance=guidance, guidance_interval=guidance_interval, pag=pag,
-        calibrate=calibrate, negative=negative,
-    )  # fmt: skip
-    options = Options(num, settings, seed, batch_size, device, cache=cache, save=save)
-    with listening(quiet) as listener:
+    options = Options(num, drawing.settings(), seed, save=save, **computing.options())
+    with listening(computing.quiet) as listener:
         result = evaluate_text(
             generated, real, options, clip=clip, candidates=candidates, prompts=prompts, listener=listener
         )

@@ -6,15 +6,17 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli import common, config
+from celebgen_cli.cli import common, config, train_common
+from celebgen_cli.cli.groups import grouped
 from celebgen_cli.errors import UsageError
 
 
 @config.trains("diffusion")
 @common.terminable
+@grouped
 def train_diffusion(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
-    output: common.RunFolder,
+    output: train_common.RunFolder,
     vae: Annotated[
         Path | None, typer.Option(help="CVAE and text encoder: a train-vae run or a model. Needed without --distill.")
     ] = None,
@@ -36,7 +38,7 @@ def train_diffusion(
     distill_steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Steps of that student; default 4.")
     ] = None,
-    preset: common.Preset = None,
+    preset: train_common.Preset = None,
     widths: Annotated[
         str | None,
         typer.Option(
@@ -59,31 +61,15 @@ def train_diffusion(
             min=0, metavar="X", help="Noise that the input has more than the target says, as a share; default 0."
         ),
     ] = None,
-    steps: common.Steps = None,
-    batch_size: common.TrainBatchSize = None,
-    accumulate: common.Accumulate = None,
-    learning_rate: common.LearningRate = None,
-    ema_half_life: common.EmaHalfLife = None,
-    captions: common.Captions = None,
-    files_share: common.FilesShare = None,
-    valid: common.Valid = None,
-    init_from: common.InitFrom = None,
-    resume: common.Resume = False,
-    seed: common.TrainSeed = None,
-    precision: common.TrainPrecision = None,
-    device: common.Device = None,
-    compile: common.Compile = None,
-    checkpoint_activations: common.CheckpointActivations = None,
-    checkpoint_every: common.CheckpointEvery = None,
-    keep: common.Keep = None,
-    sample_every: common.SampleEvery = None,
+    sample_every: train_common.SampleEvery = None,
     fid_every: Annotated[
         int | None,
         typer.Option(min=1, help="Steps between FIDs against the held-out pictures, in metrics.jsonl; default: none."),
     ] = None,
     fid_num: Annotated[int, typer.Option(min=2, help="Faces that --fid-every draws, with 10 steps.")] = 2000,
-    tensorboard: common.TensorBoard = False,
-    quiet: common.Quiet = False,
+    *,
+    wording: train_common.Wording,
+    loop: train_common.Loop,
     options: str = "",
 ) -> None:
     """Train the denoiser on the latents of a trained CVAE, whitened by its prior.
@@ -93,48 +79,42 @@ def train_diffusion(
     from celebgen_cli.training import distilling, preparing, recipes
     from celebgen_cli.training.observers import observers_of
 
-    before = preparing.resumed(output, resume)
+    before = preparing.resumed(output, loop.resume)
     if distill is None and "distill" in before:
         distill = Path(before["vae"])
     elif vae is None and distill is None and before:
         vae = Path(before["vae"])
     own = {"vae": vae, "init": init, "preset": preset, "widths": widths, "blocks": blocks, "min_snr": min_snr,
            "input_perturbation": input_perturbation}  # fmt: skip
-    settings = common.overrides(
-        steps=steps, batch_size=batch_size, accumulate=accumulate, learning_rate=learning_rate, seed=seed,
-        ema_half_life=ema_half_life, precision=precision, checkpoint_every=checkpoint_every, sample_every=sample_every,
-        keep=keep, compile=compile, checkpoint_activations=checkpoint_activations,
-    )  # fmt: skip
+    settings = loop.overrides(sample_every=sample_every)
     fid = None if fid_every is None else (fid_every, fid_num)
     if distill is not None:
         given = [f"--{name.replace('_', '-')}" for name, value in own.items() if value is not None]
         if given:
             raise UsageError(f"{given[0]} is the teacher's own with --distill; leave it out")
         run = distilling.prepare_distillation(
-            dataset, output, model=distill, student_steps=distill_steps, captions=captions, files_share=files_share,
-            valid=valid, init_from=init_from, resume=resume, device=device, warn=common.say,
-            observers=observers_of(options, tensorboard), fid=fid, overrides=settings,
+            dataset, output, model=distill, student_steps=distill_steps, **vars(wording), **loop.run(),
+            observers=observers_of(options, loop.tensorboard), fid=fid, overrides=settings,
         )  # fmt: skip
-        _train(run, output, quiet)
+        _train(run, output, loop.quiet)
         return
     if vae is None:
         raise UsageError("say what the denoiser builds on: --vae RUN|MODEL, or --distill MODEL for a few-step student")
     if distill_steps is not None:
         raise UsageError("--distill-steps needs the teacher: add --distill MODEL")
 
-    with common.progress("encode latents", quiet=quiet) as encoded:
+    with common.progress("encode latents", quiet=loop.quiet) as encoded:
         run = recipes.prepare_diffusion(
             dataset, output, vae=vae, init=init, widths=widths, blocks=blocks, min_snr=min_snr,
-            input_perturbation=input_perturbation, captions=captions, files_share=files_share, preset=preset,
-            valid=valid, init_from=init_from, resume=resume, device=device, warn=common.say, progress=encoded,
-            observers=observers_of(options, tensorboard), fid=fid, overrides=settings,
+            input_perturbation=input_perturbation, **vars(wording), preset=preset, **loop.run(), progress=encoded,
+            observers=observers_of(options, loop.tensorboard), fid=fid, overrides=settings,
         )  # fmt: skip
-    _train(run, output, quiet)
+    _train(run, output, loop.quiet)
 
 
 def _train(run: Callable[..., dict[str, float]], output: Path, quiet: bool) -> None:
     with common.training_progress("train-diffusion", quiet) as report:
         figures = run(report)
     if not quiet and figures:
-        common.say(common.summary(figures))
+        common.say(train_common.summary(figures))
     print(output)

@@ -5,23 +5,20 @@ from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli import common, config
+from celebgen_cli.cli import common, config, train_common
+from celebgen_cli.cli.groups import grouped
 
 
 @config.trains("vae")
 @common.terminable
+@grouped
 def train_vae(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],
-    output: common.RunFolder,
+    output: train_common.RunFolder,
     text: Annotated[
         str, typer.Option(help="Text encoder: a train-clip run, a model, open_clip:NAME/TAG or local-dir:PATH.")
     ],
-    preset: common.Preset = None,
-    steps: common.Steps = None,
-    batch_size: common.TrainBatchSize = None,
-    accumulate: common.Accumulate = None,
-    learning_rate: common.LearningRate = None,
-    ema_half_life: common.EmaHalfLife = None,
+    preset: train_common.Preset = None,
     prior_steps: Annotated[
         int | None,
         typer.Option(
@@ -76,21 +73,10 @@ def train_vae(
     drawn: Annotated[
         int | None, typer.Option(min=1, help="Latents that --denoiser draws; default: what suits the preset.")
     ] = None,
-    captions: common.Captions = None,
-    files_share: common.FilesShare = None,
-    valid: common.Valid = None,
-    init_from: common.InitFrom = None,
-    resume: common.Resume = False,
-    seed: common.TrainSeed = None,
-    precision: common.TrainPrecision = None,
-    device: common.Device = None,
-    compile: common.Compile = None,
-    checkpoint_activations: common.CheckpointActivations = None,
-    checkpoint_every: common.CheckpointEvery = None,
-    keep: common.Keep = None,
-    sample_every: common.SampleEvery = None,
-    tensorboard: common.TensorBoard = False,
-    quiet: common.Quiet = False,
+    sample_every: train_common.SampleEvery = None,
+    *,
+    wording: train_common.Wording,
+    loop: train_common.Loop,
     options: str = "",
 ) -> None:
     """Train the conditional VAE, encode the dataset with it, and refit the prior p(z|c) on the latents.
@@ -100,32 +86,26 @@ def train_vae(
     from celebgen_cli.training import recipes
     from celebgen_cli.training.observers import observers_of
 
-    observers = observers_of(options, tensorboard)
-    overrides = common.overrides(
-        steps=steps, batch_size=batch_size, accumulate=accumulate, learning_rate=learning_rate, seed=seed,
-        ema_half_life=ema_half_life, precision=precision, checkpoint_every=checkpoint_every,
-        sample_every=sample_every,
-        keep=keep, compile=compile, checkpoint_activations=checkpoint_activations,
-    )  # fmt: skip
+    observers = observers_of(options, loop.tensorboard)
+    overrides = loop.overrides(sample_every=sample_every)
     with (
-        common.progress("draw latents", quiet=quiet) as drawing,
-        common.training_progress("train-vae", quiet) as report,
+        common.progress("draw latents", quiet=loop.quiet) as drawing,
+        common.training_progress("train-vae", loop.quiet) as report,
     ):
         recipes.train_vae(
             dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
             beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser,
-            drawn=drawn, prior_steps=prior_steps, latent_channels=latent_channels, captions=captions,
-            files_share=files_share, progress=drawing,
-            valid=valid, init_from=init_from, resume=resume, device=device, report=report, warn=common.say,
+            drawn=drawn, prior_steps=prior_steps, latent_channels=latent_channels, **vars(wording), progress=drawing,
+            **loop.run(), report=report,
             overrides=overrides, observers=observers,
         )  # fmt: skip
-    with common.progress("encode latents", quiet=quiet) as encoded:
+    with common.progress("encode latents", quiet=loop.quiet) as encoded:
         fit = recipes.prepare_prior(
-            dataset, output, valid=valid, steps=prior_steps, device=device, warn=common.say, progress=encoded,
-            observers=observers_of("", tensorboard),
+            dataset, output, valid=loop.valid, steps=prior_steps, device=loop.device, warn=common.say, progress=encoded,
+            observers=observers_of("", loop.tensorboard),
         )
-    with common.training_progress("refit prior", quiet) as report:
+    with common.training_progress("refit prior", loop.quiet) as report:
         figures = fit(report)
-    if not quiet and figures:
-        common.say(common.summary(figures))
+    if not loop.quiet and figures:
+        common.say(train_common.summary(figures))
     print(output)

@@ -28,6 +28,7 @@ from celebgen_cli.training.sizes import begin_with, cvae_sizes, origin, parse_wi
 if TYPE_CHECKING:
     import torch
 
+    from celebgen_cli.training.adversarial import Critic
     from celebgen_cli.training.drawn import Drawn
 
 
@@ -192,11 +193,22 @@ def train_vae(
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss, pool)
     if init_from is not None and begun is not None and weights:
         begin_with(task.model, begun, weights, init_from, warn)
+        if task.critic is not None:
+            _begin_critic(task.critic, init_from, warn)
     trainer = Trainer(
         task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
     )
     preparing.freeze(Components(text=encoder), output, resume)
     return trainer.train(report)
+
+
+def _begin_critic(critic: Critic, source: Path, warn: Warn) -> None:
+    """Give `critic` the weights of that of the run `source`, if it has one: a new one would first learn as much."""
+    learned, own = runs.critic_weights(source), critic.state_dict()
+    if {name: value.shape for name, value in learned.items()} == {name: value.shape for name, value in own.items()}:
+        critic.load_state_dict(learned)
+    elif learned:
+        warn(f"the critic of {source} has another form (see --perceptual): this run's begins anew")
 
 
 def _draw(

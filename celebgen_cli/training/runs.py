@@ -101,6 +101,15 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
     return parts
 
 
+def critic_weights(path: Path) -> dict[str, Tensor]:
+    """EMA weights of the critic that a train-vae run has trained beside its CVAE; none where `path` has no critic."""
+    path = find(path, strict=False)
+    if model_folder.is_model(path) or read_config(path)["kind"] != "vae":
+        return {}
+    weights = averaged_weights(path)[1]
+    return {name.removeprefix("critic."): value for name, value in weights.items() if name.startswith("critic.")}
+
+
 def _refitted(prior: Path, cvae_step: int) -> bool:
     """Whether there is a refitted prior, and it was fitted to the latents of the CVAE as it is now."""
     return (prior / "best.safetensors").is_file() and read_config(prior).get("cvae_step") == cvae_step

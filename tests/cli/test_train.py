@@ -421,6 +421,33 @@ def test_a_decoder_of_its_own(chain: Chain, tmp_path: Path) -> None:
     assert training["denoiser"]["stopped_at"] == training["denoiser"]["steps"]
 
 
+def test_a_run_that_begins_with_a_run_takes_its_critic_too(chain: Chain, tmp_path: Path) -> None:
+    from celebgen_cli.training.adversarial import Critic
+    from celebgen_cli.training.recipes import _begin_critic
+    from celebgen_cli.training.runs import critic_weights
+
+    words = ("train-vae", chain.dataset, "--text", chain.clip, "--perceptual", "none", "--freeze-encoder",
+             "--adversarial", 0.5)  # fmt: skip
+    first, second = tmp_path / "first", tmp_path / "second"
+    out = invoke(*words, "-o", first, "--steps", 3, "--learning-rate", 0.01, "--init-from", chain.vae)
+    assert out.exit_code == 0, out.stderr
+    # a step so small that it changes nothing, from another seed: its critic would begin as another
+    out = invoke(*words, "-o", second, "--steps", 1, "--learning-rate", 1e-9, "--init-from", first, "--seed", 1)
+    assert out.exit_code == 0, out.stderr
+    learned, gone_on = critic_weights(first), critic_weights(second)
+    assert learned
+    for name, value in learned.items():
+        if not name.endswith(("_u", "_v")):  # of the spectral norm's power iteration, which goes on
+            torch.testing.assert_close(gone_on[name], value, atol=1e-6, rtol=0)
+    assert critic_weights(chain.vae) == {}
+    critic, said = Critic(4, None, patch_widths=(8, 16)), list[str]()
+    before = {name: value.clone() for name, value in critic.state_dict().items()}
+    _begin_critic(critic, first, said.append)
+    assert len(said) == 1
+    assert "has another form" in said[0]
+    assert all(torch.equal(value, before[name]) for name, value in critic.state_dict().items())
+
+
 def test_decoders_are_interpolated(chain: Chain, tmp_path: Path) -> None:
     from celebgen_cli.training.runs import load_components
 
