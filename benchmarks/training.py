@@ -100,8 +100,9 @@ def measure_command(network: str, args: argparse.Namespace, folder: Path) -> dic
     """Seconds a step of a training command, and the share of data and logs."""
     from celebgen_cli.models.registry import BOX
     from celebgen_cli.training import recipes
+    from celebgen_cli.training.preparing import Order
 
-    data, spent, ticks = dataset(folder), [0.0], []
+    spent, ticks = [0.0], []
 
     def report(step: int, steps: int, metrics: object) -> None:
         synchronize(args.device)
@@ -110,14 +111,14 @@ def measure_command(network: str, args: argparse.Namespace, folder: Path) -> dic
             raise Enough
 
     overrides = {"steps": 10_000, "batch_size": args.batch_size, "precision": args.precision}
-    common: dict[str, Any] = {"device": args.device, "overrides": overrides}
+    order = Order(dataset(folder), folder / "run", overrides, device=args.device)
     with stopwatch(spent), contextlib.suppress(Enough):
         if network == "clip":
-            recipes.train_clip(data, folder / "run", preset="base128", report=report, **common)
+            recipes.train_clip(order, preset="base128", report=report)
         elif network == "vae":
-            recipes.train_vae(data, folder / "run", text=str(BOX), perceptual="none", report=report, **common)
+            recipes.train_vae(order, text=str(BOX), perceptual="none", report=report)
         else:
-            recipes.prepare_diffusion(data, folder / "run", vae=BOX, **common)(report)
+            recipes.prepare_diffusion(order, vae=BOX)(report)
     (wall, cpu, used), (end_wall, end_cpu, end_used) = ticks[2], ticks[-1]
     steps = len(ticks) - 3
     return {

@@ -30,13 +30,11 @@ def train_clip(
     find pictures. Example: celebgen train-clip data/celeba -o runs/clip --steps 2000
     """
     from celebgen_cli.training import recipes
-    from celebgen_cli.training.observers import observers_of
 
     with common.training_progress("train-clip", loop.quiet) as report:
         figures = recipes.train_clip(
-            dataset, output, preset=preset, contrast=contrast, **vars(wording), **loop.run(), report=report,
-            observers=observers_of(options, loop.tensorboard), overrides=loop.overrides(),
-        )  # fmt: skip
+            loop.order(dataset, output, options, wording), preset=preset, contrast=contrast, report=report
+        )
     if not loop.quiet:
         common.say(train_common.summary(figures))
     print(output)

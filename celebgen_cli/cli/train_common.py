@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from celebgen_cli.cli import common
 from celebgen_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from celebgen_cli.training.preparing import Order
 
 RunFolder = Annotated[
     Path,
@@ -133,12 +136,26 @@ class Loop:
             raise UsageError("--batch-size auto finds the number of parts itself; leave --accumulate out")
         return {"batch_size": None, "accumulate": 0, **values}
 
-    def run(self) -> dict[str, Any]:
-        """What `celebgen_cli.training.recipes` takes beside: where a run begins, and on what device."""
-        return {
-            "valid": self.valid, "init_from": self.init_from, "resume": self.resume, "device": self.device,
-            "warn": common.say,
-        }  # fmt: skip
+    def order(
+        self, dataset: Path, output: Path, options: str, wording: Wording | None = None, **overrides: Any
+    ) -> "Order":
+        """All of it as `celebgen_cli.training.recipes` takes it.
+
+        Args:
+            options: all options as TOML, which the run folder keeps.
+            overrides: settings of the loop that are no options of this group.
+
+        Raises:
+            UsageError: see `overrides`.
+        """
+        from celebgen_cli.training.observers import observers_of
+        from celebgen_cli.training.preparing import Order
+
+        return Order(
+            dataset, output, self.overrides(**overrides), **vars(wording or Wording()), valid=self.valid,
+            init_from=self.init_from, resume=self.resume, device=self.device, warn=common.say,
+            observers=observers_of(options, self.tensorboard),
+        )  # fmt: skip
 
 
 def summary(figures: Mapping[str, float]) -> str:

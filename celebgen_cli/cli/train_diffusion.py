@@ -76,26 +76,22 @@ def train_diffusion(
 
     Example: celebgen train-diffusion data/celeba -o runs/unet --vae runs/vae
     """
-    from celebgen_cli.training import distilling, preparing, recipes
-    from celebgen_cli.training.observers import observers_of
+    from celebgen_cli.training import distilling, recipes
 
-    before = preparing.resumed(output, loop.resume)
+    order = loop.order(dataset, output, options, wording, sample_every=sample_every)
+    before = order.before
     if distill is None and "distill" in before:
         distill = Path(before["vae"])
     elif vae is None and distill is None and before:
         vae = Path(before["vae"])
     own = {"vae": vae, "init": init, "preset": preset, "widths": widths, "blocks": blocks, "min_snr": min_snr,
            "input_perturbation": input_perturbation}  # fmt: skip
-    settings = loop.overrides(sample_every=sample_every)
     fid = None if fid_every is None else (fid_every, fid_num)
     if distill is not None:
         given = [f"--{name.replace('_', '-')}" for name, value in own.items() if value is not None]
         if given:
             raise UsageError(f"{given[0]} is the teacher's own with --distill; leave it out")
-        run = distilling.prepare_distillation(
-            dataset, output, model=distill, student_steps=distill_steps, **vars(wording), **loop.run(),
-            observers=observers_of(options, loop.tensorboard), fid=fid, overrides=settings,
-        )  # fmt: skip
+        run = distilling.prepare_distillation(order, model=distill, student_steps=distill_steps, fid=fid)
         _train(run, output, loop.quiet)
         return
     if vae is None:
@@ -105,9 +101,8 @@ def train_diffusion(
 
     with common.progress("encode latents", quiet=loop.quiet) as encoded:
         run = recipes.prepare_diffusion(
-            dataset, output, vae=vae, init=init, widths=widths, blocks=blocks, min_snr=min_snr,
-            input_perturbation=input_perturbation, **vars(wording), preset=preset, **loop.run(), progress=encoded,
-            observers=observers_of(options, loop.tensorboard), fid=fid, overrides=settings,
+            order, vae=vae, init=init, widths=widths, blocks=blocks, min_snr=min_snr,
+            input_perturbation=input_perturbation, preset=preset, progress=encoded, fid=fid,
         )  # fmt: skip
     _train(run, output, loop.quiet)
 

@@ -28,13 +28,9 @@ def train_judge(
     RUN` puts it into a model folder. Example: celebgen train-judge data/celeba -o runs/judge
     """
     from celebgen_cli.training import judging
-    from celebgen_cli.training.observers import observers_of
 
     with common.training_progress("train-judge", loop.quiet) as report:
-        figures = judging.train_judge(
-            dataset, output, preset=preset, **loop.run(), report=report,
-            observers=observers_of(options, loop.tensorboard), overrides=loop.overrides(),
-        )  # fmt: skip
+        figures = judging.train_judge(loop.order(dataset, output, options), preset=preset, report=report)
     if not loop.quiet and figures:
         common.say(f"accuracy {100 * figures['accuracy']:.2f} % over 40 attributes on {figures['images']} pictures")
     print(output)

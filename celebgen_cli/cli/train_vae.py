@@ -84,26 +84,19 @@ def train_vae(
     Example: celebgen train-vae data/celeba -o runs/vae --text runs/clip
     """
     from celebgen_cli.training import recipes
-    from celebgen_cli.training.observers import observers_of
 
-    observers = observers_of(options, loop.tensorboard)
-    overrides = loop.overrides(sample_every=sample_every)
+    order = loop.order(dataset, output, options, wording, sample_every=sample_every)
     with (
         common.progress("draw latents", quiet=loop.quiet) as drawing,
         common.training_progress("train-vae", loop.quiet) as report,
     ):
         recipes.train_vae(
-            dataset, output, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights,
-            beta=beta, scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser,
-            drawn=drawn, prior_steps=prior_steps, latent_channels=latent_channels, **vars(wording), progress=drawing,
-            **loop.run(), report=report,
-            overrides=overrides, observers=observers,
+            order, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights, beta=beta,
+            scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser, drawn=drawn,
+            prior_steps=prior_steps, latent_channels=latent_channels, progress=drawing, report=report,
         )  # fmt: skip
     with common.progress("encode latents", quiet=loop.quiet) as encoded:
-        fit = recipes.prepare_prior(
-            dataset, output, valid=loop.valid, steps=prior_steps, device=loop.device, warn=common.say, progress=encoded,
-            observers=observers_of("", loop.tensorboard),
-        )
+        fit = recipes.prepare_prior(loop.order(dataset, output, ""), steps=prior_steps, progress=encoded)
     with common.training_progress("refit prior", loop.quiet) as report:
         figures = fit(report)
     if not loop.quiet and figures:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
@@ -15,9 +14,8 @@ from celebgen_cli.settings import complete
 from celebgen_cli.training import preparing, runs
 from celebgen_cli.training.batches import training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer
-from celebgen_cli.training.observers import Observer
 from celebgen_cli.training.periodic import PeriodicFID, inception
-from celebgen_cli.training.preparing import Warn
+from celebgen_cli.training.preparing import Order
 from celebgen_cli.training.sizes import begin_with, origin
 
 STEPS = 4
@@ -35,21 +33,7 @@ SETTINGS = {
 
 
 def prepare_distillation(
-    dataset: Path,
-    output: Path,
-    *,
-    model: Path,
-    student_steps: int | None = None,
-    captions: str | None = None,
-    files_share: float | None = None,
-    valid: Path | None = None,
-    init_from: Path | None = None,
-    resume: bool = False,
-    device: str | None = None,
-    warn: Warn = lambda sentence: None,
-    observers: Sequence[Observer] = (),
-    fid: tuple[int, int] | None = None,
-    overrides: Mapping[str, Any],
+    order: Order, *, model: Path, student_steps: int | None = None, fid: tuple[int, int] | None = None
 ) -> Callable[[Reporter], dict[str, float]]:
     """Read the teacher `model` (folder or name); returns the function that trains a student of `student_steps` steps.
 
@@ -62,28 +46,26 @@ def prepare_distillation(
     """
     from celebgen_cli.training.distillation import DistillationTask, teaching_of
 
-    before = preparing.resumed(output, resume)
-    valid, init_from = preparing.held_out_dataset(valid, before), preparing.begun_with(init_from, before)
-    steps = student_steps or before.get("distill", {}).get("steps", STEPS)
-    (data, held), where = preparing.datasets(dataset, valid), choose_device(device)
+    output, init_from, warn = order.output, order.origin, order.warn
+    steps = student_steps or order.before.get("distill", {}).get("steps", STEPS)
+    (data, held), where = order.datasets(), choose_device(order.device)
     parts = runs.load_components(model, ("text", "cvae", "unet"))
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
     if parts.cvae.config.image_size != data.size:
-        raise UsageError(f"{dataset} has {data.size} px pictures and {model} draws {parts.cvae.config.image_size} px")
+        size = parts.cvae.config.image_size
+        raise UsageError(f"{order.dataset} has {data.size} px pictures and {model} draws {size} px")
     schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
     teaching = teaching_of(complete(parts.info.get("defaults", {}), {}, schedule.timesteps), steps)
-    preset = preparing.preset_name(None, output, resume, model)
-    config = preparing.train_config(SETTINGS, preset, output, resume, overrides)
-    wording = preparing.wording(data, before, captions, files_share, warn)
+    preset = preparing.preset_name(None, output, order.resume, model)
+    config, wording = order.config(SETTINGS, preset), order.wording(data)
     extractor = None if fid is None else inception(where)
     begun, weights = origin(init_from, "unet", output)
     settings = {
-        **preparing.record(preset, dataset, data, valid, wording), "unet": asdict(parts.unet.config),
+        **order.record(preset, data, wording), "unet": asdict(parts.unet.config),
         "distill": asdict(teaching), "schedule": schedule.to_dict(), "vae": str(model),
-        "init_from": None if init_from is None else str(init_from),
     }  # fmt: skip
     teaching.paths(schedule)  # refuses what cannot work, before there is a folder
-    resume = preparing.taken_up(output, "diffusion", settings, config, resume, warn)
+    resume = order.goes_on("diffusion", settings, config)
     frozen = preparing.as_begun(parts, output, resume, warn)
     assert frozen.text is not None and frozen.cvae is not None and frozen.unet is not None
     text, cvae, teacher = frozen.text.to(where), frozen.cvae.to(where), frozen.unet.to(where)
@@ -95,7 +77,7 @@ def prepare_distillation(
         )
         if init_from is not None and begun is not None and weights:
             begin_with(task.model, begun, weights, init_from, warn)
-        watching = list(observers)
+        watching = list(order.observers)
         if fid is not None and extractor is not None:
             mixed = autocast(where, config.precision)
             watching.append(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +18,7 @@ from celebgen_cli.processes import world
 from celebgen_cli.training import preparing, runs
 from celebgen_cli.training.batches import preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet
-from celebgen_cli.training.observers import Observer
+from celebgen_cli.training.preparing import Order
 
 JUDGES = {
     "tiny": JudgeConfig(image_size=16, widths=(8, 16), blocks=(0, 1)),
@@ -39,21 +37,8 @@ SETTINGS = {
 """What suits each preset on a CPU; the two larger ones differ in the pictures that come in alone."""
 
 
-def train_judge(
-    dataset: Path,
-    output: Path,
-    *,
-    preset: str | None = None,
-    valid: Path | None = None,
-    init_from: Path | None = None,
-    resume: bool = False,
-    device: str | None = None,
-    report: Reporter = quiet,
-    warn: Callable[[str], None] = lambda sentence: None,
-    observers: Sequence[Observer] = (),
-    overrides: Mapping[str, Any],
-) -> dict[str, float]:
-    """Train an attribute judge in the run folder `output`; returns its held-out accuracy.
+def train_judge(order: Order, *, preset: str | None = None, report: Reporter = quiet) -> dict[str, float]:
+    """Train an attribute judge; returns its held-out accuracy.
 
     report.json of the run has the accuracy for each attribute too.
 
@@ -65,30 +50,29 @@ def train_judge(
 
     from celebgen_cli.training.judge import JudgeLossConfig, JudgeTask
 
-    before = preparing.resumed(output, resume)
-    valid, preset = preparing.held_out_dataset(valid, before), preparing.preset_name(preset, output, resume)
+    output, init_from = order.output, order.origin
+    preset = preparing.preset_name(preset, output, order.resume)
     if preset not in JUDGES:
         raise UsageError(f"there is no preset '{preset}'; choose one of {', '.join(JUDGES)}")
-    (data, held), where = preparing.datasets(dataset, valid), choose_device(device)
-    config = preparing.train_config(SETTINGS, preset, output, resume, overrides)
+    (data, held), where = order.datasets(), choose_device(order.device)
+    config = order.config(SETTINGS, preset)
     train, held_out = training_and_held_out(data, held, Wording())
-    for place, examples in ((dataset, train), (valid or dataset, held_out)):
+    for place, examples in ((order.dataset, train), (order.held_out or order.dataset, held_out)):
         if not (examples.split.attributes[examples.rows] != 0).any():
             raise UsageError(f"{place} does not know the attributes of its pictures, and a judge learns nothing else")
     sizes, loss = JUDGES[preset], JudgeLossConfig()
-    record = preparing.record(preset, dataset, data, valid, train.source.wording)
+    record = order.record(preset, data, train.source.wording)
     del record["captions"]  # a judge reads none
-    init_from = preparing.begun_with(init_from, before)
-    begun = None if init_from is None else str(init_from)
-    settings = {**record, "judge": asdict(sizes), "loss": asdict(loss), "init_from": begun}
-    resume = preparing.taken_up(output, "judge", settings, config, resume, warn)
+    settings = {**record, "judge": asdict(sizes), "loss": asdict(loss)}
+    resume = order.goes_on("judge", settings, config)
     preload(where, train, held_out)
     task = JudgeTask(sizes, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not runs.has_checkpoint(output):
         preparing.warm_start(task.model, load_judge(init_from).state_dict(), init_from)
     trainer = Trainer(
-        task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
-    )
+        task, output, config, device=where, settings=settings, resume=resume, warn=order.warn,
+        observers=order.observers,
+    )  # fmt: skip
     trainer.train(report)
     if not world().main:
         return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from celebgen_cli.processes import barrier, world
 from celebgen_cli.training import runs
 from celebgen_cli.training.continuing import goes_on
 from celebgen_cli.training.engine import TrainConfig, run_settings, with_overrides
+from celebgen_cli.training.observers import Observer
 
 Warn = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -44,6 +47,84 @@ DIFFUSION = {
 }
 
 
+@dataclass(frozen=True)
+class Order:
+    """What every training command is told; None is what the resumed run had, or what suits the preset and the data.
+
+    Attributes:
+        dataset: prepared dataset. output: run folder.
+        overrides: settings of `TrainConfig` that were given.
+        captions, files_share: where captions come from, see `celebgen_cli.data.captions.Wording`.
+        valid: another dataset, whose valid split is held out.
+        init_from: run or model whose weights training begins with.
+        resume: whether to go on with the run in `output`.
+        warn: gets sentences about what the caller may not expect.
+        observers: see `celebgen_cli.training.observers`.
+    """
+
+    dataset: Path
+    output: Path
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    captions: str | None = None
+    files_share: float | None = None
+    valid: Path | None = None
+    init_from: Path | None = None
+    resume: bool = False
+    device: str | None = None
+    warn: Warn = lambda sentence: None
+    observers: Sequence[Observer] = ()
+
+    @cached_property
+    def before(self) -> dict[str, Any]:
+        """config.json of the run that is resumed, as it was when first asked for; empty when none is."""
+        return resumed(self.output, self.resume)
+
+    @property
+    def held_out(self) -> Path | None:
+        """The held-out dataset that is asked for, else the resumed run's."""
+        before = self.before.get("data", {}).get("valid")
+        return self.valid if self.valid is not None or before is None else Path(before)
+
+    @property
+    def origin(self) -> Path | None:
+        """What weights the run begins with: what is asked for, else what the resumed run's were."""
+        before = self.before.get("init_from")
+        return self.init_from if self.init_from is not None or before is None else Path(before)
+
+    def datasets(self) -> tuple[Dataset, Dataset | None]:
+        """The dataset and the held-out one, if that is another.
+
+        Raises:
+            UsageError: there is nothing to train on, or the two are not alike.
+        """
+        return datasets(self.dataset, self.held_out)
+
+    def wording(self, data: Dataset) -> Wording:
+        """Where captions come from; see `wording`."""
+        return wording(data, self.before, self.captions, self.files_share, self.warn)
+
+    def config(self, defaults: Mapping[str, TrainConfig], preset: str) -> TrainConfig:
+        """Settings of the training loop; see `train_config`."""
+        return train_config(defaults, preset, self.output, self.resume, self.overrides)
+
+    def record(self, preset: str, data: Dataset, wording: Wording) -> dict[str, Any]:
+        """What every run's config.json says of its data, and of what it begins with."""
+        split, valid, origin = data.split("train"), self.held_out, self.origin
+        return {
+            "preset": preset,
+            "data": {"dataset": str(self.dataset), "valid": str(valid) if valid else None, "crop": data.crop,
+                     "size": data.size, "train_images": len(split), "fingerprint": split.fingerprint},
+            "captions": {"source": wording.source, "files_share": wording.share},
+            "init_from": None if origin is None else str(origin),
+        }  # fmt: skip
+
+    def goes_on(self, kind: str, settings: Mapping[str, Any], config: TrainConfig) -> bool:
+        """Whether to go on with the run in `output`; see `celebgen_cli.training.continuing.goes_on`."""
+        going = goes_on(self.output, run_settings(kind, settings, config), self.resume, self.warn)
+        barrier()  # nobody writes before all processes have looked
+        return going
+
+
 def datasets(dataset: Path, valid: Path | None) -> tuple[Dataset, Dataset | None]:
     data, held = open_dataset(dataset), open_dataset(valid) if valid is not None else None
     if "train" not in data.splits:
@@ -59,12 +140,6 @@ def datasets(dataset: Path, valid: Path | None) -> tuple[Dataset, Dataset | None
 def resumed(output: Path, resume: bool) -> dict[str, Any]:
     """config.json of the run that is resumed; empty when none is."""
     return runs.read_config(output) if resume and (output / "config.json").is_file() else {}
-
-
-def held_out_dataset(given: Path | None, resumed: Mapping[str, Any]) -> Path | None:
-    """The held-out dataset that is asked for, else the resumed run's."""
-    before = resumed.get("data", {}).get("valid")
-    return given if given is not None or before is None else Path(before)
 
 
 def wording(
@@ -110,26 +185,6 @@ def train_config(
     return with_overrides(config, **overrides)
 
 
-def record(preset: str, dataset: Path, data: Dataset, valid: Path | None, wording: Wording) -> dict[str, Any]:
-    """What every run's config.json says of its data."""
-    split = data.split("train")
-    return {
-        "preset": preset,
-        "data": {"dataset": str(dataset), "valid": str(valid) if valid else None, "crop": data.crop, "size": data.size,
-                 "train_images": len(split), "fingerprint": split.fingerprint},
-        "captions": {"source": wording.source, "files_share": wording.share},
-    }  # fmt: skip
-
-
-def taken_up(
-    output: Path, kind: str, settings: Mapping[str, Any], config: TrainConfig, resume: bool, warn: Warn
-) -> bool:
-    """Whether to go on with the run in `output`; see `celebgen_cli.training.continuing.goes_on`."""
-    going = goes_on(output, run_settings(kind, settings, config), resume, warn)
-    barrier()  # nobody writes before all processes have looked
-    return going
-
-
 def as_begun(parts: Components, output: Path, going: bool, warn: Warn) -> Components:
     """The frozen networks that a run began with, whatever became of the run or model that they came from."""
     if not going or not is_model(output / "frozen"):
@@ -151,12 +206,6 @@ def freeze(parts: Components, run: Path, going: bool) -> None:
     """
     if world().main and not (going and (run / "frozen" / "model.json").exists()):
         save_model(parts, run / "frozen", force=True)
-
-
-def begun_with(given: Path | None, before: Mapping[str, Any]) -> Path | None:
-    """What weights a run begins with: what is asked for, else what the resumed run's were."""
-    known = before.get("init_from")
-    return Path(known) if given is None and known is not None else given
 
 
 def warm_start(module: Any, state: Mapping[str, Any], source: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
@@ -20,9 +20,8 @@ from celebgen_cli.training import preparing, runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, Trainer, quiet, with_overrides
 from celebgen_cli.training.latents import encode
-from celebgen_cli.training.observers import Observer
 from celebgen_cli.training.periodic import PeriodicFID, inception
-from celebgen_cli.training.preparing import Progress, Warn
+from celebgen_cli.training.preparing import Order, Progress, Warn
 from celebgen_cli.training.sizes import begin_with, cvae_sizes, origin, parse_widths, unet_sizes
 
 if TYPE_CHECKING:
@@ -33,26 +32,9 @@ if TYPE_CHECKING:
 
 
 def train_clip(
-    dataset: Path,
-    output: Path,
-    *,
-    preset: str | None = None,
-    contrast: str | None = None,
-    captions: str | None = None,
-    files_share: float | None = None,
-    valid: Path | None = None,
-    init_from: Path | None = None,
-    resume: bool = False,
-    device: str | None = None,
-    report: Reporter = quiet,
-    warn: Warn = lambda sentence: None,
-    observers: Sequence[Observer] = (),
-    overrides: Mapping[str, Any],
+    order: Order, *, preset: str | None = None, contrast: str | None = None, report: Reporter = quiet
 ) -> dict[str, float]:
-    """Train the compact CLIP in the run folder `output`; returns its held-out figures.
-
-    `captions` and `files_share` say where captions come from: see `celebgen_cli.data.captions.Wording`; None is what
-    the resumed run had, or what suits the dataset.
+    """Train the compact CLIP; returns its held-out figures.
 
     Raises:
         UsageError, CelebgenError: see `Trainer`; also for a dataset or a setting that does not fit.
@@ -61,23 +43,17 @@ def train_clip(
 
     from celebgen_cli.training.clip import CLIPLossConfig, CLIPTask
 
-    before = preparing.resumed(output, resume)
-    contrast = contrast or before.get("loss", {}).get("contrast", "sigmoid")
-    valid = preparing.held_out_dataset(valid, before)
-    init_from = preparing.begun_with(init_from, before)
+    output, init_from = order.output, order.origin
+    contrast = contrast or order.before.get("loss", {}).get("contrast", "sigmoid")
     if contrast not in ("sigmoid", "softmax"):
         raise UsageError(f"--contrast is sigmoid or softmax, not '{contrast}'")
-    preset = preparing.preset_name(preset, output, resume)
-    sizes, (data, held), where = find_preset(preset), preparing.datasets(dataset, valid), choose_device(device)
-    config = preparing.train_config(preparing.CLIP, preset, output, resume, overrides)
-    wording = preparing.wording(data, before, captions, files_share, warn)
+    preset = preparing.preset_name(preset, output, order.resume)
+    sizes, (data, held), where = find_preset(preset), order.datasets(), choose_device(order.device)
+    config, wording = order.config(preparing.CLIP, preset), order.wording(data)
     train, held_out = training_and_held_out(data, held, wording)
     loss = CLIPLossConfig(contrast=contrast)
-    settings = {
-        **preparing.record(preset, dataset, data, valid, wording), "clip": asdict(sizes.clip), "loss": asdict(loss),
-        "init_from": None if init_from is None else str(init_from),
-    }  # fmt: skip
-    resume = preparing.taken_up(output, "clip", settings, config, resume, warn)
+    settings = {**order.record(preset, data, wording), "clip": asdict(sizes.clip), "loss": asdict(loss)}
+    resume = order.goes_on("clip", settings, config)
     preload(where, train, held_out)
     task = CLIPTask(sizes.clip, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not runs.has_checkpoint(output):
@@ -90,8 +66,9 @@ def train_clip(
             preparing.warm_start(task.model, runs.averaged_weights(init_from)[1], init_from)
     settings["token_ids"] = task.token_ids  # the words may change later, the rows that were trained do not
     trainer = Trainer(
-        task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
-    )
+        task, output, config, device=where, settings=settings, resume=resume, warn=order.warn,
+        observers=order.observers,
+    )  # fmt: skip
     from celebgen_cli.files import atomic_write_json, read_json
 
     measured = trainer.finished and (output / "report.json").is_file()
@@ -108,8 +85,7 @@ def train_clip(
 
 
 def train_vae(
-    dataset: Path,
-    output: Path,
+    order: Order,
     *,
     text: str,
     preset: str | None = None,
@@ -123,19 +99,10 @@ def train_vae(
     drawn: int | None = None,
     prior_steps: int | None = None,
     latent_channels: int | None = None,
-    captions: str | None = None,
-    files_share: float | None = None,
     progress: Progress = lambda done, total: None,
-    valid: Path | None = None,
-    init_from: Path | None = None,
-    resume: bool = False,
-    device: str | None = None,
     report: Reporter = quiet,
-    warn: Warn = lambda sentence: None,
-    observers: Sequence[Observer] = (),
-    overrides: Mapping[str, Any],
 ) -> dict[str, float]:
-    """Train the CVAE in the run folder `output`, the text encoder frozen and kept beside it; see `train_clip`.
+    """Train the CVAE, the text encoder frozen and kept beside it; see `train_clip`.
 
     With a `denoiser` (a model or a train-diffusion run of the same latents), `drawn` latents are drawn by it first,
     with `progress`, and the decoder learns to make faces of them. `prior_steps` is only recorded, for `prepare_prior`.
@@ -143,15 +110,16 @@ def train_vae(
     from celebgen_cli.training.perceptual import NETWORKS, load_lpips
     from celebgen_cli.training.vae import CVAELossConfig, CVAETask
 
-    before = preparing.resumed(output, resume)
-    perceptual, valid = perceptual or before.get("perceptual", "lpips"), preparing.held_out_dataset(valid, before)
-    init_from = preparing.begun_with(init_from, before)
+    before, output, resume, init_from, warn = order.before, order.output, order.resume, order.origin, order.warn
+    perceptual = perceptual or before.get("perceptual", "lpips")
     if perceptual not in (*NETWORKS, "none"):
         raise UsageError(f"--perceptual is lpips, lpips-vgg or none, not '{perceptual}'")
     preset = preparing.preset_name(preset, output, resume, text)
-    sizes, (data, held), where = find_preset(preset), preparing.datasets(dataset, valid), choose_device(device)
+    sizes, (data, held), where = find_preset(preset), order.datasets(), choose_device(order.device)
     if data.size != sizes.cvae.image_size:
-        raise UsageError(f"{dataset} has {data.size} px pictures and preset {preset} takes {sizes.cvae.image_size} px")
+        raise UsageError(
+            f"{order.dataset} has {data.size} px pictures and preset {preset} takes {sizes.cvae.image_size} px"
+        )
     encoder = runs.load_text(text).to(where)
     begun, weights = origin(init_from, "cvae", output)
     cvae = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun, latent_channels)
@@ -159,8 +127,7 @@ def train_vae(
     lpips = None if perceptual == "none" else load_lpips(perceptual_weights, NETWORKS[perceptual])
     if lpips is not None:
         lpips.to(where, memory_format=memory_format(where))  # type: ignore[call-overload]
-    config = preparing.train_config(preparing.VAE, preset, output, resume, overrides)
-    wording = preparing.wording(data, before, captions, files_share, warn)
+    config, wording = order.config(preparing.VAE, preset), order.wording(data)
     train, held_out = training_and_held_out(data, held, wording)
     given = {"beta": beta, "scale": scale, "adversarial": adversarial, "freeze_encoder": freeze_encoder}
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
@@ -178,12 +145,12 @@ def train_vae(
     if source is not None and not (loss.freeze_encoder and loss.adversarial > 0):
         raise UsageError("--denoiser is for a decoder alone: give --freeze-encoder and --adversarial too")
     settings = {
-        **preparing.record(preset, dataset, data, valid, wording), "cvae": asdict(cvae), "loss": asdict(loss),
-        "perceptual": perceptual, "text": encoder.source, "init_from": None if init_from is None else str(init_from),
+        **order.record(preset, data, wording), "cvae": asdict(cvae), "loss": asdict(loss),
+        "perceptual": perceptual, "text": encoder.source,
         "denoiser": None if source is None else str(source), "drawn": drawn,
         "prior_steps": before.get("prior_steps", preparing.PRIOR[preset].steps) if prior_steps is None else prior_steps,
     }  # fmt: skip
-    resume = preparing.taken_up(output, "vae", settings, config, resume, warn)
+    resume = order.goes_on("vae", settings, config)
     frozen = preparing.as_begun(Components(text=encoder), output, resume, warn)
     assert frozen.text is not None
     encoder = frozen.text.to(where)
@@ -196,8 +163,9 @@ def train_vae(
         if task.critic is not None:
             _begin_critic(task.critic, init_from, warn)
     trainer = Trainer(
-        task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=observers
-    )
+        task, output, config, device=where, settings=settings, resume=resume, warn=order.warn,
+        observers=order.observers,
+    )  # fmt: skip
     preparing.freeze(Components(text=encoder), output, resume)
     return trainer.train(report)
 
@@ -229,31 +197,24 @@ def _draw(
 
 
 def prepare_prior(
-    dataset: Path,
-    run: Path,
-    *,
-    valid: Path | None = None,
-    steps: int | None = None,
-    device: str | None = None,
-    warn: Warn = lambda sentence: None,
-    progress: Progress = lambda done, total: None,
-    observers: Sequence[Observer] = (),
+    order: Order, *, steps: int | None = None, progress: Progress = lambda done, total: None
 ) -> Callable[[Reporter], dict[str, float]]:
-    """Encode the dataset with a finished CVAE; returns the function that refits its prior on the latents.
+    """Encode the dataset with the finished CVAE in `order.output`; the function that refits its prior on the latents.
 
     The refit is a run of its own in RUN/prior and goes on from its newest checkpoint.
     """
     from celebgen_cli.training.prior import PriorTask
 
+    run = order.output
     info = runs.read_config(run)
     steps = info.get("prior_steps") if steps is None else steps
     config = with_overrides(preparing.PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
     config = replace(config, precision=info["train"]["precision"])
     if config.steps == 0 or info["loss"].get("freeze_encoder"):  # a frozen encoder came with its prior
         return lambda report: {}
-    data, held = preparing.datasets(dataset, preparing.held_out_dataset(valid, info))
-    wording = preparing.wording(data, info, None, None, warn)
-    where, trained = choose_device(device), runs.averaged_weights(run)[0]
+    order = replace(order, captions=None, files_share=None, resume=True)  # whose pictures and captions are the run's
+    (data, held), where = order.datasets(), choose_device(order.device)
+    wording, trained = order.wording(data), runs.averaged_weights(run)[0]
     stale = (run / "prior" / "config.json").is_file() and runs.read_config(run / "prior").get("cvae_step") != trained
     barrier()  # before it is gone, all processes have seen it
     if stale and world().main:
@@ -266,16 +227,17 @@ def prepare_prior(
     assert parts.text is not None and parts.cvae is not None
     text, cvae = parts.text.to(where), parts.cvae.to(where)
     cvae.prior.requires_grad_(True)
+    mixed = autocast(where, config.precision)
     pairs = [
-        (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision), progress))
+        (examples, encode(cvae, text, examples, order.dataset / "latents", mixed, progress))
         for examples in training_and_held_out(data, held, wording)
     ]
 
     def fit(report: Reporter) -> dict[str, float]:
         task = PriorTask(cvae.prior, pairs[0], pairs[1], text, config.batch_size, config.seed)
         trainer = Trainer(
-            task, run / "prior", config, device=where, settings={"cvae_step": trained}, resume=True, warn=warn,
-            observers=observers,
+            task, run / "prior", config, device=where, settings={"cvae_step": trained}, resume=True,
+            warn=order.warn, observers=order.observers,
         )  # fmt: skip
         return {} if trainer.finished else trainer.train(report)
 
@@ -283,8 +245,7 @@ def prepare_prior(
 
 
 def prepare_diffusion(
-    dataset: Path,
-    output: Path,
+    order: Order,
     *,
     vae: Path,
     init: str | None = None,
@@ -292,18 +253,9 @@ def prepare_diffusion(
     blocks: int | None = None,
     min_snr: float | None = None,
     input_perturbation: float | None = None,
-    captions: str | None = None,
-    files_share: float | None = None,
     preset: str | None = None,
-    valid: Path | None = None,
-    init_from: Path | None = None,
-    resume: bool = False,
-    device: str | None = None,
-    warn: Warn = lambda sentence: None,
     progress: Progress = lambda done, total: None,
-    observers: Sequence[Observer] = (),
     fid: tuple[int, int] | None = None,
-    overrides: Mapping[str, Any],
 ) -> Callable[[Reporter], dict[str, float]]:
     """Encode the dataset with the CVAE of `vae`; returns the function that trains the denoiser; see `train_clip`.
 
@@ -312,18 +264,17 @@ def prepare_diffusion(
     """
     from celebgen_cli.training.diffusion import DiffusionLossConfig, DiffusionTask
 
-    before = preparing.resumed(output, resume)
-    valid, init_from = preparing.held_out_dataset(valid, before), preparing.begun_with(init_from, before)
+    before, output, resume, init_from, warn = order.before, order.output, order.resume, order.origin, order.warn
     if init is not None and init not in INITS:
         raise UsageError(f"--init is one of {', '.join(INITS)}, not '{init}'")
     preset = preparing.preset_name(preset, output, resume, vae)
-    sizes, (data, held), where = find_preset(preset), preparing.datasets(dataset, valid), choose_device(device)
+    sizes, (data, held), where = find_preset(preset), order.datasets(), choose_device(order.device)
     parts = runs.load_components(vae, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
     text, cvae = parts.text.to(where), parts.cvae.to(where)
     extractor = None if fid is None else inception(where)
     if cvae.config.image_size != data.size:
-        raise UsageError(f"{dataset} has {data.size} px pictures and {vae} takes {cvae.config.image_size} px")
+        raise UsageError(f"{order.dataset} has {data.size} px pictures and {vae} takes {cvae.config.image_size} px")
     begun, weights = origin(init_from, "unet", output)
     unet = unet_sizes(
         sizes.unet, before.get("unet", {}), begun, parse_widths(widths), blocks, cvae.config.latent_size
@@ -332,21 +283,21 @@ def prepare_diffusion(
         unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
         init=init or unet.init,
     )  # fmt: skip
-    config = preparing.train_config(preparing.DIFFUSION, preset, output, resume, overrides)
-    wording = preparing.wording(data, before, captions, files_share, warn)
+    config, wording = order.config(preparing.DIFFUSION, preset), order.wording(data)
     asked = {"gamma": min_snr, "input_perturbation": input_perturbation}
     loss = DiffusionLossConfig(**{**before.get("loss", {}), **{k: v for k, v in asked.items() if v is not None}})
     schedule = Schedule.cosine(1000)
     settings = {
-        **preparing.record(preset, dataset, data, valid, wording), "unet": asdict(unet), "loss": asdict(loss),
-        "schedule": schedule.to_dict(), "vae": str(vae), "init_from": None if init_from is None else str(init_from),
+        **order.record(preset, data, wording), "unet": asdict(unet), "loss": asdict(loss),
+        "schedule": schedule.to_dict(), "vae": str(vae),
     }  # fmt: skip
-    resume = preparing.taken_up(output, "diffusion", settings, config, resume, warn)
+    resume = order.goes_on("diffusion", settings, config)
     frozen = preparing.as_begun(Components(text=text, cvae=cvae), output, resume, warn)
     assert frozen.text is not None and frozen.cvae is not None
     text, cvae = frozen.text.to(where), frozen.cvae.to(where)
+    mixed = autocast(where, config.precision)
     pairs = [
-        (examples, encode(cvae, text, examples, dataset / "latents", autocast(where, config.precision), progress))
+        (examples, encode(cvae, text, examples, order.dataset / "latents", mixed, progress))
         for examples in training_and_held_out(data, held, wording)
     ]
 
@@ -354,9 +305,8 @@ def prepare_diffusion(
         task = DiffusionTask(unet, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loss)
         if init_from is not None and begun is not None and weights:
             begin_with(task.model, begun, weights, init_from, warn)
-        watching = list(observers)
+        watching = list(order.observers)
         if fid is not None and extractor is not None:
-            mixed = autocast(where, config.precision)
             watching.append(PeriodicFID(*fid, extractor, text, cvae, schedule, pairs[1][0], mixed, config.seed))
         trainer = Trainer(
             task, output, config, device=where, settings=settings, resume=resume, warn=warn, observers=watching
