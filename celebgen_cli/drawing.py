@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from celebgen_cli.diffusion.guidance import Denoiser, guided_denoiser, unwhiten, whiten
-from celebgen_cli.diffusion.noise import image_noise, step_noise
+from celebgen_cli.diffusion.noise import CODE, image_noise, step_noise
 from celebgen_cli.diffusion.samplers import SAMPLERS, Sampler, ddim
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.diffusion.spacing import spaced_timesteps
@@ -67,7 +67,8 @@ def draw_latents(
     rows = torch.tensor([place[prompt] for prompt in prompts], dtype=torch.long, device=device)
     positive, other = features.select(rows), features.select(torch.full_like(rows, place[negative]))
     prior = Gaussian(*(part[rows] for part in cvae.prior(features)))
-    coordinates, shown = start_coordinates(text, cvae, unet, prior)
+    code = start_code(unet, positive, lambda index: image_noise(seeds, prior.mean.shape[1:], index, device=device))
+    coordinates, shown = start_coordinates(text, cvae, unet, prior, code)
 
     def finish(u: Tensor) -> Tensor:
         u = u if calibration is None else calibration(u)
@@ -81,11 +82,12 @@ def draw_latents(
 
     shape = tuple(coordinates.mean.shape[1:])
     timesteps = spaced_timesteps(schedule, steps, spacing, start)
-    mean = whiten(prior.mean, coordinates.mean, coordinates.log_std)
+    own = unet.starts_from_own_prior
+    mean = torch.zeros_like(prior.mean) if own else whiten(prior.mean, coordinates.mean, coordinates.log_std)
     if frames is not None:
         frames(0, finish(mean), positive)
     noise = image_noise(seeds, shape, device=device)
-    if timesteps[0] < schedule.timesteps and unet.config.init != "prior":
+    if timesteps[0] < schedule.timesteps and not own:
         noise = late_start(noise, timesteps[0], schedule, mean, torch.exp(prior.log_std - coordinates.log_std))
     run: Sampler = functools.partial(ddim, eta=eta) if eta > 0 and sampler == "ddim" else SAMPLERS[sampler]
     u = run(
@@ -102,10 +104,25 @@ def draw_latents(
     return finish(u), positive
 
 
-def start_coordinates(text: TextEncoder, cvae: CVAE, unet: UNet, prior: Gaussian) -> tuple[Gaussian, Gaussian]:
-    """Where diffusion runs for B rows of text with this prior, and what the U-Net is shown (see `UNet.coordinates`)."""
+def start_code(unet: UNet, text: TextFeatures, draw: Callable[[int], Tensor]) -> Tensor | None:
+    """The coarse code [B, K] that B rows of text start with; None where the U-Net starts without.
+
+    draw: index of a draw -> noise [B, C, h, h], as `image_noise` has it.
+    """
+    if unet.coarse is None:
+        return None
+    return unet.coarse.draw(text.pooled, draw(CODE).to(text.pooled.device).flatten(1))
+
+
+def start_coordinates(
+    text: TextEncoder, cvae: CVAE, unet: UNet, prior: Gaussian, code: Tensor | None = None
+) -> tuple[Gaussian, Gaussian]:
+    """Where diffusion runs for B rows of text with this prior, and what the U-Net is shown (see `UNet.coordinates`).
+
+    code: of `start_code`.
+    """
     empty = cvae.prior(text([""]).to(prior.mean.device)) if unet.config.init == "mean" else prior
-    return unet.coordinates(prior, empty)
+    return unet.coordinates(prior, empty, code)
 
 
 def conditioned_denoiser(

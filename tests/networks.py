@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from celebgen_cli.data.captions import vocabulary
 from celebgen_cli.diffusion.schedule import Schedule
+from celebgen_cli.models.coarse import Coarse
 from celebgen_cli.models.cvae import CVAE
 from celebgen_cli.models.folder import Components, save_model
 from celebgen_cli.models.layers import TextFeatures
@@ -47,7 +48,18 @@ def tiny_unet(seed: int = 2, init: str = "prior") -> UNet:
     randomise(unet, seed)
     unet.channel_mean.copy_(torch.tensor([0.5, -0.5, 1.0, 0.0]))
     unet.channel_log_std.copy_(torch.tensor([0.0, 0.3, -0.3, 0.1]))
+    if unet.coarse is not None:
+        fit_at_random(unet.coarse, seed)
     return unet
+
+
+def fit_at_random(coarse: Coarse, seed: int = 0, count: int = 200) -> float:
+    """Fit codes to made-up latents of eight strong directions, which text says a part of; what they say of variance."""
+    generator = torch.Generator().manual_seed(seed)
+    shape, pooled = coarse.center.shape, torch.randn(count, len(coarse.weight), generator=generator)
+    hidden = torch.randn(count, 8, generator=generator) * torch.arange(8, 0, -1) + pooled[:, :8]
+    means = (hidden @ torch.randn(8, coarse.center.numel(), generator=generator) / 8).unflatten(1, shape)
+    return coarse.fit(means, means + 0.5 * torch.randn(means.shape, generator=generator), pooled)
 
 
 def features(batch: int, seed: int = 0, length: int = 7, width: int = 12, pooled: int = 16) -> TextFeatures:

@@ -12,7 +12,7 @@ import torch
 
 import celebgen_cli
 from celebgen_cli import pipeline
-from celebgen_cli.diffusion.noise import image_noise
+from celebgen_cli.diffusion.noise import CODE, image_noise
 from celebgen_cli.diffusion.samplers import SAMPLERS
 from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps
 from celebgen_cli.errors import CelebgenError, UsageError
@@ -115,6 +115,27 @@ def test_noise_variant_uses_one_gaussian_a_channel(tmp_path: Path) -> None:
     with torch.no_grad():  # and the decoder gets the latent back in those coordinates
         model.unet.channel_mean += 1
     assert np.abs(model.sample(["old man"], [0], steps=2, guidance=2.0).astype(int) - a).mean() > 1
+
+
+def test_a_code_is_drawn_first(tmp_path: Path) -> None:
+    """The seed's own draw makes the code, the text moves it, and z_T is a draw of p(z|w)."""
+    model = load_model(write_tiny_model(tmp_path / "coarse", init="coarse"), "cpu", "fp32")
+    spy, coarse = Spy(model.unet), model.unet.coarse
+    assert coarse is not None
+    drawn = {
+        (prompt, seed): model.sample([prompt], [seed], steps=2, guidance=2.0)
+        for prompt in ("old man", "woman") for seed in (0, 1)
+    }  # fmt: skip
+    assert len({face.tobytes() for face in drawn.values()}) == 4
+    noise = image_noise([1], (4, 8, 8), CODE).flatten(1)
+    wanted = coarse.coordinates(coarse.draw(model.text(["woman"]).pooled, noise))
+    u, _, _, coordinates = spy.calls[-2]
+    assert torch.equal(u[:1], image_noise([1], (4, 8, 8)))
+    torch.testing.assert_close(coordinates.mean[:1], wanted.mean, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(coordinates.log_std[:1], wanted.log_std, rtol=1e-4, atol=1e-4)
+    assert torch.equal(coordinates.mean[:1], coordinates.mean[1:])  # both branches of guidance see one place
+    both = model.sample(["old man", "woman"], [0, 1], steps=2, guidance=2.0)
+    assert np.abs(both[1].astype(int) - drawn["woman", 1][0]).max() <= 1
 
 
 @pytest.mark.parametrize("init", ["mean", "noise+prior"])

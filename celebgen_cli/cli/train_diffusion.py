@@ -23,8 +23,9 @@ def train_diffusion(
     init: Annotated[
         str | None,
         typer.Option(
-            help="Where denoising starts. prior: from p(z|c). To compare with: mean, p(z) without text; noise+prior, "
-            "plain noise with p(z|c) as an input; noise, without it. Default: as in --init-from, else prior."
+            help="Where denoising starts. prior: from p(z|c). coarse: from p(z|w), a code w drawn from p(w|c) first. "
+            "To compare with: mean, p(z) without text; noise+prior, plain noise with p(z|c) as an input; noise, "
+            "without it. Default: as in --init-from, else prior."
         ),
     ] = None,
     distill: Annotated[

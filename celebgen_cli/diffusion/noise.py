@@ -9,6 +9,8 @@ from torch import Tensor
 
 from celebgen_cli.errors import UsageError
 
+CODE = 2**31 - 1  # the draw of an image that its coarse code is made of (see `celebgen_cli.models.coarse`)
+
 
 def image_noise(
     seeds: Sequence[int],

@@ -20,7 +20,7 @@ from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.samplers import SAMPLERS, Sampler, ddim
 from celebgen_cli.diffusion.spacing import spaced_timesteps
 from celebgen_cli.diffusion.starts import late_start
-from celebgen_cli.drawing import conditioned_denoiser, start_coordinates
+from celebgen_cli.drawing import conditioned_denoiser, start_code, start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models.cvae import to_uint8
 from celebgen_cli.models.layers import Gaussian, TextFeatures
@@ -179,10 +179,10 @@ def _draw(
 ) -> Tensor:
     """`celebgen_cli.drawing.generate` for features, a prior and noise that belong to no prompt or seed."""
     schedule, unet = model.schedule, model.unet
-    coordinates, shown = start_coordinates(model.text, model.cvae, unet, prior)
+    coordinates, shown = start_coordinates(model.text, model.cvae, unet, prior, start_code(unet, text, noise))
     timesteps = spaced_timesteps(schedule, settings["steps"], settings["spacing"], settings["start"])
     x = noise(0).to(model.device)
-    if timesteps[0] < schedule.timesteps and unet.config.init != "prior":
+    if timesteps[0] < schedule.timesteps and not unet.starts_from_own_prior:
         mean = whiten(prior.mean, coordinates.mean, coordinates.log_std)
         x = late_start(x, timesteps[0], schedule, mean, torch.exp(prior.log_std - coordinates.log_std))
     denoiser = conditioned_denoiser(

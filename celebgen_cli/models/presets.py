@@ -35,7 +35,7 @@ def tiny() -> Preset:
     return Preset(
         CLIPConfig(12, 2, 2, 48, 16, 32, (1, 1, 1, 1), 4),
         CVAEConfig(32, 4, 2, (16, 24), (24, 16), 2, 1, 32, 32, 1, text_width=12, pooled_width=16),
-        UNetConfig(4, (24, 32), 1, (1,), 48, text_width=12, pooled_width=16),
+        UNetConfig(4, (24, 32), 1, (1,), 48, text_width=12, pooled_width=16, latent_size=8, components=6),
     )
 
 

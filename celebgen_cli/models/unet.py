@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from celebgen_cli.models.coarse import Coarse
 from celebgen_cli.models.layers import (
     Gaussian,
     ResBlock,
@@ -22,6 +23,7 @@ from celebgen_cli.models.layers import (
 
 INITS = {
     "prior": "p(z|c), the distribution that the text has",
+    "coarse": "p(z|w), w drawn from p(w|c): the first principal components of latents",
     "mean": "p(z) without text: the mean face, whatever the text says",
     "noise+prior": "one mean and std a channel; p(z|c) is an input of the network",
     "noise": "one mean and std a channel; nothing of p(z|c) is used",
@@ -41,6 +43,8 @@ class UNetConfig:
     text_width: int = 256
     pooled_width: int = 256
     init: str = "prior"  # one of INITS: where denoising starts
+    latent_size: int = 16  # of `coarse`, as is the next: the others do not depend on it
+    components: int = 32
 
 
 class NoAttention(nn.Module):
@@ -56,7 +60,8 @@ class UNet(nn.Module):
     `perturbed`, bool [B], names rows without self-attention (see `layers.Attention`): a worse network, which guidance
     can lead away from.
 
-    Buffers `channel_mean` and `channel_log_std` [C] are the coordinates of the two `noise` variants.
+    Buffers `channel_mean` and `channel_log_std` [C] are the coordinates of the two `noise` variants; those of `coarse`
+    are in the module of that name.
 
     Raises ValueError for an `init` that is none of INITS.
     """
@@ -72,6 +77,9 @@ class UNet(nn.Module):
         widths, condition, channels = config.widths, config.condition_width, config.latent_channels
         self.register_buffer("channel_mean", torch.zeros(channels))
         self.register_buffer("channel_log_std", torch.zeros(channels))
+        self.coarse: Coarse | None = None
+        if config.init == "coarse":
+            self.coarse = Coarse(config.components, channels, config.latent_size, config.pooled_width)
         self.time = nn.Sequential(nn.Linear(widths[0], condition), nn.SiLU(), nn.Linear(condition, condition))
         self.text = nn.Linear(config.pooled_width, condition)
         self.stem = nn.Conv2d(3 * channels, widths[0], 3, padding=1)
@@ -100,12 +108,20 @@ class UNet(nn.Module):
         self.norm = group_norm(before + skips[-1])
         self.head = zero_init(nn.Conv2d(before + skips[-1], channels, 3, padding=1))
 
-    def coordinates(self, prior: Gaussian, empty: Gaussian) -> tuple[Gaussian, Gaussian]:
+    def coordinates(
+        self, prior: Gaussian, empty: Gaussian, code: Tensor | None = None
+    ) -> tuple[Gaussian, Gaussian]:
         """Where diffusion runs for rows whose text has this `prior`, and what the network is shown, both [B, C, h, h].
 
         The two are one but in `noise+prior`, which starts like `noise` and is shown what `prior` is.
-        empty: the prior without text, which broadcasts with `prior`; only `mean` looks at it.
+        empty: the prior without text, which broadcasts with `prior`; only `mean` looks at it. code: [B, K], which
+        `coarse` needs, and no other.
         """
+        if self.coarse is not None:
+            if code is None:
+                raise ValueError("a denoiser that starts from a code needs one")
+            own = self.coarse.coordinates(code)
+            return own, own
         if self.config.init == "prior":
             return prior, prior
         if self.config.init == "mean":
@@ -113,6 +129,11 @@ class UNet(nn.Module):
             return whole, whole
         noise = self.noise_coordinates(prior)
         return noise, prior if self.config.init == "noise+prior" else noise
+
+    @property
+    def starts_from_own_prior(self) -> bool:
+        """Whether N(0, I) is where denoising starts *and* what the text's prior looks like, at every level."""
+        return self.config.init in ("prior", "coarse")
 
     def noise_coordinates(self, like: Gaussian) -> Gaussian:
         """The `noise` variants' coordinates: one mean and log variance a channel, shaped like `like`."""

@@ -1,5 +1,6 @@
 """Measure how drawn latents differ from encoded ones, and faces from photographs, and write the corrected model."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.diffusion.guidance import unwhiten, whiten
 from celebgen_cli.diffusion.noise import image_noise
-from celebgen_cli.drawing import start_coordinates
+from celebgen_cli.drawing import start_code, start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.calibration import measure
@@ -62,21 +63,26 @@ def calibrate(
     for start in range(0, count, batch_size):
         some = rows[start : start + batch_size]
         texts = examples.captions(some, rng).texts
+        seeds = range(SEEDS_FROM + start, SEEDS_FROM + start + len(some))
         z, features = draw_latents(
-            generator.text, generator.cvae, generator.unet, generator.schedule, texts,
-            range(SEEDS_FROM + start, SEEDS_FROM + start + len(some)), **settings,
-        )  # fmt: skip
-        p = generator.cvae.prior(features)
-        p, _ = start_coordinates(generator.text, generator.cvae, generator.unet, p)
+            generator.text, generator.cvae, generator.unet, generator.schedule, texts, seeds, **settings
+        )
+        text_prior, unet = generator.cvae.prior(features), generator.unet
+        shape = tuple(text_prior.mean.shape[1:])
+        code = start_code(unet, features, functools.partial(image_noise, seeds, shape))
+        p, _ = start_coordinates(generator.text, generator.cvae, unet, text_prior, code)
         empty = generator.text([""]).to(where).select(torch.zeros(len(some), dtype=torch.long, device=where))
         images = examples.images(some, where)
         flip = torch.from_numpy(flips[start : start + len(some)]).to(where)
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
         photographs += ring_power(images).cpu()
         q = generator.cvae.encode(images, empty)
-        noise = image_noise(range(start, start + len(some)), tuple(q.mean.shape[1:]), device=where)
+        sampled = q.sample(image_noise(range(start, start + len(some)), shape, device=where))
+        theirs = p  # a text's coordinates are those of both, a code's are each one's own
+        if unet.coarse is not None:
+            theirs = unet.coarse.coordinates(unet.coarse.code(sampled))
         drawn.append(whiten(z, p.mean, p.log_std).cpu())
-        encoded.append(whiten(q.sample(noise), p.mean, p.log_std).cpu())
+        encoded.append(whiten(sampled, theirs.mean, theirs.log_std).cpu())
         coordinates.append(Gaussian(*(part.cpu() for part in p)))
         prompts.append(texts)
         progress(start + len(some), 2 * count)

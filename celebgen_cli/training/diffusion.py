@@ -17,6 +17,7 @@ from celebgen_cli.diffusion.guidance import whiten
 from celebgen_cli.diffusion.objective import add_noise, diffusion_loss, velocity
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.images import save_grid
+from celebgen_cli.models.coarse import Coarse
 from celebgen_cli.models.cvae import CVAE, to_uint8
 from celebgen_cli.models.devices import sent
 from celebgen_cli.models.layers import Gaussian
@@ -41,6 +42,9 @@ PREVIEW_PROMPTS = (
     "man", "woman", "smiling", "eyeglasses", "blond hair", "black hair", "bald man", "beard",
     "bangs", "wearing a hat", "old man", "young woman", "smiling woman blond hair", "serious man", "gray hair", "",
 )  # fmt: skip
+
+
+COARSE_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ class DiffusionTask(DenoiserTask):
         mean, log_std = channel_statistics(train[1])
         self.model.channel_mean.copy_(mean)
         self.model.channel_log_std.copy_(log_std)
+        if self.model.coarse is not None:
+            fit_coarse(self.model.coarse, text, train[0], train[1], seed)
         self.module: nn.Module = self.model
         self._ahead = Ahead(self._batch, cvae.prior.queries.device)
 
@@ -138,16 +144,16 @@ class DiffusionTask(DenoiserTask):
             def pick(rows: np.ndarray) -> Tensor:
                 return sent(torch.from_numpy(np.searchsorted(used, rows)), self.device)
 
-            at = pick(whitened_by)
-            coordinates, shown = model.coordinates(
-                Gaussian(p.mean[at], p.logvar[at]), Gaussian(p.mean[-1:], p.logvar[-1:])
-            )
-
             def noise() -> Tensor:
                 whole = torch.randn((count, *q.mean.shape[1:]), generator=source, device=source.device)
                 return sent(part.of(whole), self.device)
 
-            x0 = whiten(q.sample(noise()), coordinates.mean, coordinates.log_std)
+            at, z = pick(whitened_by), q.sample(noise())
+            coordinates, shown = model.coordinates(
+                Gaussian(p.mean[at], p.logvar[at]), Gaussian(p.mean[-1:], p.logvar[-1:]),
+                None if model.coarse is None else model.coarse.code(z),
+            )  # fmt: skip
+            x0 = whiten(z, coordinates.mean, coordinates.log_std)
             t = sent(part.of(stratified_timesteps(count, self.schedule.timesteps, generator)), self.device)
             epsilon = noise()
             x_t, target = add_noise(x0, epsilon, t, self.schedule), velocity(x0, epsilon, t, self.schedule)
@@ -193,6 +199,17 @@ def stratified_timesteps(count: int, timesteps: int, generator: torch.Generator)
     shifted = (torch.rand(1, generator=generator) + torch.arange(count) / count) % 1
     shuffled = shifted[torch.randperm(count, generator=generator)]
     return (shuffled * timesteps).long().clamp(max=timesteps - 1) + 1
+
+
+def fit_coarse(coarse: Coarse, text: TextEncoder, examples: Examples, latents: Latents, seed: int) -> None:
+    """Fit codes to at most `COARSE_ROWS` latents, each as it is or mirrored, and to a caption of each."""
+    rows, rng = np.arange(0, len(latents), max(1, -(-len(latents) // COARSE_ROWS))), numpy_generator(seed, 0, 74)
+    q = latents.posterior(rows, rng.random(len(rows)) < 0.5)
+    noise = torch.randn(q.mean.shape, generator=torch_generator(seed, 0, 75))
+    texts = examples.captions(rows, rng).texts
+    with torch.no_grad():
+        pooled = torch.cat([text(texts[at : at + 64]).pooled.cpu() for at in range(0, len(texts), 64)])
+    coarse.fit(q.mean.float(), q.sample(noise), pooled)
 
 
 def channel_statistics(latents: Latents) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from celebgen_cli.diffusion.guidance import Denoiser
 from celebgen_cli.diffusion.objective import diffusion_loss, from_velocity
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.diffusion.spacing import spaced_timesteps
-from celebgen_cli.drawing import conditioned_denoiser, generate, start_coordinates
+from celebgen_cli.drawing import conditioned_denoiser, generate, start_code, start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.images import save_grid
 from celebgen_cli.models.cvae import CVAE, to_uint8
@@ -149,11 +149,16 @@ class DistillationTask(DenoiserTask):
             own = torch.arange(part.count, device=self.device)
             positive, other = features.select(own), features.select(torch.full_like(own, part.count))
             prior = Gaussian(p.mean[own], p.logvar[own])
-            _, shown = start_coordinates(self.text, self.cvae, model, prior)
-            teacher = self._taught(positive, other, shown)
             source = noise_generator(generator, self.device)
             shape = (len(texts), *prior.mean.shape[1:])
-            x = sent(part.of(torch.randn(shape, generator=source, device=source.device)), self.device)
+
+            def noise(index: int = 0) -> Tensor:
+                return sent(part.of(torch.randn(shape, generator=source, device=source.device)), self.device)
+
+            x = noise()
+            code = start_code(model, positive, noise)
+            _, shown = start_coordinates(self.text, self.cvae, model, prior, code)
+            teacher = self._taught(positive, other, shown)
         losses = []
         for levels in self.paths:
             t, s = levels[0], levels[-1]

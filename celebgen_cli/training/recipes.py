@@ -281,7 +281,7 @@ def prepare_diffusion(
     )  # fmt: skip
     unet = replace(
         unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
-        init=init or unet.init,
+        init=init or unet.init, latent_size=cvae.config.latent_size,
     )  # fmt: skip
     config, wording = order.config(preparing.DIFFUSION, preset), order.wording(data)
     asked = {"gamma": min_snr, "input_perturbation": input_perturbation}

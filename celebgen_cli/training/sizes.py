@@ -103,7 +103,7 @@ def begin_with(
     Raises:
         CelebgenError: another size differs.
     """
-    fresh: tuple[str, ...] = () if isinstance(network, CVAE) else OF_LATENTS
+    fresh: tuple[str, ...] = () if isinstance(network, CVAE) else (*OF_LATENTS, "coarse.")
     channels = network.config.latent_channels
     if channels != begun.latent_channels:
         fresh += BESIDE_LATENT[type(network)]
@@ -112,7 +112,9 @@ def begin_with(
             "anew, all others with its weights"
         )
     own = network.state_dict()
-    warm_start(network, {name: own[name] if name.startswith(fresh) else weights[name] for name in weights}, source)
+    taken = {name: value for name, value in weights.items() if not name.startswith(fresh or ("\0",))}
+    kept = {name: value for name, value in own.items() if fresh and name.startswith(fresh)}
+    warm_start(network, taken | kept, source)
 
 
 def _merged(config: Config, before: Mapping[str, Any]) -> Config:

@@ -54,7 +54,7 @@ CALLS = [
         "nowhere is neither a run",
     ),
     (("train-diffusion", "{dataset}", "-o", "run", "--vae", "{vae}", "--init", "x"), 2,
-     "--init is one of prior, mean, noise+prior, noise"),
+     "--init is one of prior, coarse, mean, noise+prior, noise"),
     (("export", "nowhere", "-o", "model"), 1, "nowhere is neither a run"),
     (("export", "{clip}", "-o", "model"), 1, "run of kind 'clip' and has no cvae network"),
     (("export", "{vae}", "-o", "model"), 1, "run of kind 'vae' and has no unet network"),

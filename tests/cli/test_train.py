@@ -276,6 +276,47 @@ def test_the_noise_baseline(chain: Chain, tmp_path: Path) -> None:
     assert loaded.sample(["man"], [0], steps=1).shape == (1, 32, 32, 3)
 
 
+def test_a_denoiser_that_starts_from_a_code(chain: Chain, tmp_path: Path) -> None:
+    """`--init coarse`: begun with another start's weights, exported, drawn from, edited with, calibrated, tuned."""
+    run, model = tmp_path / "coarse", tmp_path / "model"
+    out = invoke(*chain.train_diffusion(run, "--init", "coarse", "--steps", 2, "--init-from", chain.unet))
+    assert out.exit_code == 0, out.stderr
+    weights = load_tensors(run / "checkpoints" / "step-0000002" / "ema.safetensors")
+    assert weights["coarse.basis"].shape[0] == 6
+    torch.testing.assert_close(weights["coarse.basis"].flatten(1) @ weights["coarse.basis"].flatten(1).T, torch.eye(6))
+    out = invoke(*chain.train_diffusion(run, "--steps", 3, "--resume"))
+    assert out.exit_code == 0, out.stderr
+    again = load_tensors(run / "checkpoints" / "step-0000003" / "ema.safetensors")
+    assert torch.equal(again["coarse.basis"], weights["coarse.basis"])
+    assert invoke("export", run, "-o", model).exit_code == 0
+    calibrated, tuned, faces = tmp_path / "calibrated", tmp_path / "tuned", tmp_path / "faces"
+    out = invoke("calibrate", chain.dataset, "--model", model, "-o", calibrated, "-n", 20)
+    assert out.exit_code == 0, out.stderr
+    out = invoke("sample", "woman", "--model", calibrated, "-n", 2, "--steps", 2, "-o", faces, "--gif",
+                 tmp_path / "way.gif")  # fmt: skip
+    assert out.exit_code == 0, out.stderr
+    first, second = sorted(faces.glob("*.png"))
+    assert first.read_bytes() != second.read_bytes()
+    out = invoke("edit", first, "man", "--model", calibrated, "--steps", 2, "-o", tmp_path / "edited.png")
+    assert out.exit_code == 0, out.stderr
+    out = invoke("finetune", chain.dataset, "-o", tuned, "--model", calibrated, "--steps", 1, "--batch-size", 2)
+    assert out.exit_code == 0, out.stderr
+    from celebgen_cli.training.runs import load_components
+
+    before, after = (load_components(path, ("unet",)).unet for path in (calibrated, tuned))
+    assert before is not None and before.coarse is not None
+    assert after is not None and after.coarse is not None
+    torch.testing.assert_close(after.coarse.basis, before.coarse.basis, atol=2e-3, rtol=0)  # 8 bit again
+    out = invoke("train-diffusion", chain.dataset, "-o", tmp_path / "few", "--distill", model, "--steps", 1,
+                 "--batch-size", 2, "--distill-steps", 2)  # fmt: skip
+    assert out.exit_code == 0, out.stderr
+    back = tmp_path / "back"
+    out = invoke(*chain.train_diffusion(back, "--init", "noise", "--steps", 1, "--init-from", run))
+    assert out.exit_code == 0, out.stderr
+    assert not any(name.startswith("coarse.") for name in load_tensors(
+        back / "checkpoints" / "step-0000001" / "ema.safetensors"))  # fmt: skip
+
+
 def test_resume_keeps_what_the_run_was_started_with(chain: Chain, tmp_path: Path) -> None:
     """Settings that are not given again are the run's: a noise baseline does not turn into the other arm half way."""
     run = tmp_path / "noise"

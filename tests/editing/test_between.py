@@ -12,6 +12,7 @@ from celebgen_cli.editing.between import interpolate, mixed_features, neighbours
 from celebgen_cli.errors import UsageError
 from celebgen_cli.pipeline import Model, load_model
 from celebgen_cli.sampling.jobs import Job, resolve
+from tests.networks import write_tiny_model
 
 PROMPTS = ("woman", "smiling old man with a big beard and eyeglasses")
 
@@ -70,6 +71,18 @@ def test_the_ends_are_the_faces_of_sample(model: Model, given: dict[str, Any], s
     assert np.abs(way[[0, 2]] - ends).max() <= 1
     assert np.abs(way[1] - way[0]).max() > 1
     assert np.abs(way[1] - way[2]).max() > 1
+
+
+def test_ends_and_neighbours_where_a_code_is_drawn_first(tmp_path: Path) -> None:
+    model = load_model(write_tiny_model(tmp_path / "coarse", init="coarse"), "cpu", "fp32")
+    settings = settings_of(model, steps=3)
+    ends = model.sample(PROMPTS, (3, 8), **settings).astype(int)
+    way = interpolate(model, PROMPTS, (3, 8), [0.0, 0.5, 1.0], settings).astype(int)
+    assert np.abs(way[[0, 2]] - ends).max() <= 1
+    assert np.abs(way[1] - way[0]).max() > 1
+    still, far = (vary(model, PROMPTS[0], 3, [8], amount, settings).astype(int)[0] for amount in (0.0, 1.0))
+    assert np.abs(still - ends[0]).max() <= 1
+    assert np.abs(far - model.sample(PROMPTS[:1], (8,), **settings).astype(int)[0]).max() <= 1
 
 
 def test_equal_ends_are_a_still(model: Model) -> None:

@@ -91,7 +91,7 @@ def test_more_steps_than_levels(model: Model, faces: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("method", ["invert", "noise"])
-@pytest.mark.parametrize("init", ["noise", "noise+prior", "mean"])
+@pytest.mark.parametrize("init", ["coarse", "noise", "noise+prior", "mean"])
 def test_the_variants_that_start_elsewhere(tmp_path: Path, method: str, init: str) -> None:
     from tests.networks import write_tiny_model
 

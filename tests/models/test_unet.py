@@ -92,12 +92,21 @@ def test_where_diffusion_runs_and_what_is_shown(init: str) -> None:
     unet, prior = tiny_unet(init=init), inputs()[3]
     empty = Gaussian(torch.full((1, 4, 8, 8), 3.0), torch.full((1, 4, 8, 8), -1.0))
     channels, nobody = unet.noise_coordinates(prior), Gaussian(*(part.expand(2, -1, -1, -1) for part in empty))
+    code = None if unet.coarse is None else torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    own = None if code is None or unet.coarse is None else unet.coarse.coordinates(code)
     expected = {
-        "prior": (prior, prior), "mean": (nobody, nobody), "noise": (channels, channels),
+        "prior": (prior, prior), "coarse": (own, own), "mean": (nobody, nobody), "noise": (channels, channels),
         "noise+prior": (channels, prior),
     }[init]  # fmt: skip
-    for made, wanted in zip(unet.coordinates(prior, empty), expected, strict=True):
+    for made, wanted in zip(unet.coordinates(prior, empty, code), expected, strict=True):
+        assert wanted is not None
         assert all(torch.equal(a, b) for a, b in zip(made, wanted, strict=True))
+
+
+def test_a_start_from_a_code_needs_one() -> None:
+    prior = inputs()[3]
+    with pytest.raises(ValueError, match="needs one"):
+        tiny_unet(init="coarse").coordinates(prior, prior)
 
 
 def test_an_unknown_start_is_refused() -> None:

@@ -151,6 +151,28 @@ def test_noise_with_the_prior_as_an_input(dataset32: Path, latents_folder: Path)
     assert torch.equal(arms["noise+prior"][3].logvar, arms["prior"][3].logvar)
 
 
+def test_a_code_is_that_of_the_rows_own_latent(dataset32: Path, latents_folder: Path) -> None:
+    """Whatever is said of the row, and text only moves where codes are drawn; what the code says is whitened away."""
+    made, calls = task(dataset32, latents_folder, "coarse", drop_text=0.3, foreign=0.3)
+    coarse = made.model.coarse
+    assert coarse is not None
+    assert coarse.weight.abs().max() > 0
+    made.loss(0)
+    u, _, _, coordinates = calls[0]
+    flat = coarse.basis.flatten(1)
+    code = (coordinates.mean - coarse.mean[:, None, None]) * torch.exp(-coarse.log_scale)[:, None, None] - coarse.center
+    code = code.flatten(1) @ flat.T
+    torch.testing.assert_close(coarse.coordinates(code).mean, coordinates.mean, rtol=1e-3, atol=1e-3)
+    assert len({tuple(row) for row in code.tolist()}) == BATCH
+    rng = numpy_generator(0, 0, 0)
+    mirrored = rng.random(BATCH) < 0.5
+    q = made.train[1].posterior(batch_rows(len(made.train[0]), BATCH, 0, 0), mirrored)
+    unsure = (q.logvar.exp() * torch.exp(-2 * coarse.log_scale)[:, None, None]).flatten(1) @ flat.square().T
+    error = (code - coarse.code(q.mean)) / unsure.sqrt()
+    assert float(error.square().mean()) == pytest.approx(1, abs=0.5)
+    assert u.shape == coordinates.mean.shape
+
+
 def test_channel_statistics_by_hand() -> None:
     rng = np.random.default_rng(0)
     scale, shift = np.array([0.5, 2.0, 1.0])[:, None, None], np.array([3.0, -1.0, 0.0])[:, None, None]
