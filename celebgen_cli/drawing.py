@@ -67,7 +67,9 @@ def draw_latents(
     rows = torch.tensor([place[prompt] for prompt in prompts], dtype=torch.long, device=device)
     positive, other = features.select(rows), features.select(torch.full_like(rows, place[negative]))
     prior = Gaussian(*(part[rows] for part in cvae.prior(features)))
-    code = start_code(unet, positive, lambda index: image_noise(seeds, prior.mean.shape[1:], index, device=device))
+    code = start_code(
+        unet, positive, other, guidance, lambda index: image_noise(seeds, prior.mean.shape[1:], index, device=device)
+    )
     coordinates, shown = start_coordinates(text, cvae, unet, prior, code)
 
     def finish(u: Tensor) -> Tensor:
@@ -104,14 +106,18 @@ def draw_latents(
     return finish(u), positive
 
 
-def start_code(unet: UNet, text: TextFeatures, draw: Callable[[int], Tensor]) -> Tensor | None:
+def start_code(
+    unet: UNet, text: TextFeatures, other: TextFeatures, guidance: float, draw: Callable[[int], Tensor]
+) -> Tensor | None:
     """The coarse code [B, K] that B rows of text start with; None where the U-Net starts without.
 
+    other, guidance: of `conditioned_denoiser`, for the code's mean (see `Coarse.draw`).
     draw: index of a draw -> noise [B, C, h, h], as `image_noise` has it.
     """
     if unet.coarse is None:
         return None
-    return unet.coarse.draw(text.pooled, draw(CODE).to(text.pooled.device).flatten(1))
+    noise = draw(CODE).to(text.pooled.device).flatten(1)
+    return unet.coarse.draw(text.pooled, noise, other.pooled, guidance)
 
 
 def start_coordinates(

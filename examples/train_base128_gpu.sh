@@ -8,6 +8,7 @@
 # TEXT    text encoder: a train-clip run or a model
 # LEG     name of this leg; FROM: name of the leg to go on from (none: a new model)
 # START   without FROM: a model or run whose weights the first leg begins with, such as celebgen-base128 (none: noise)
+# INIT    where denoising starts (that of the leg before, else prior); coarse draws better in few steps
 # BETA    weight of KL (0.03); more makes latents that say less and are learned sooner
 # VAE, UNET, DECODER  steps; at the rates of docs/recipe.md the defaults are 20 minutes of training on an H200
 # DRAWN   steps of the decoder's last training, on latents that the denoiser draws
@@ -44,7 +45,7 @@ celebgen train-vae "$train" -o "$leg/vae" --text "$text" --preset base128 --step
     --learning-rate 6e-4 --ema-half-life 100 --beta "${BETA:-0.03}" ${vae_from[@]+"${vae_from[@]}"} \
     "${perceptual[@]}" "${common[@]}"
 celebgen train-diffusion "$train" -o "$leg/unet" --vae "$leg/vae" --steps "${UNET:-10000}" --batch-size 512 \
-    --learning-rate 5e-4 --ema-half-life 300 ${unet_from[@]+"${unet_from[@]}"} "${common[@]}"
+    --learning-rate 5e-4 --ema-half-life 300 ${INIT:+--init "$INIT"} ${unet_from[@]+"${unet_from[@]}"} "${common[@]}"
 decoder=(--text "$text" --preset base128 --freeze-encoder "${perceptual[@]}")
 celebgen train-vae "$train" -o "$leg/decoder" --init-from "$leg/vae" --adversarial 0.5 --steps "${DECODER:-1500}" \
     --batch-size 128 --learning-rate 3e-4 --ema-half-life 150 "${decoder[@]}" "${common[@]}"

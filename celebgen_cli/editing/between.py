@@ -179,7 +179,8 @@ def _draw(
 ) -> Tensor:
     """`celebgen_cli.drawing.generate` for features, a prior and noise that belong to no prompt or seed."""
     schedule, unet = model.schedule, model.unet
-    coordinates, shown = start_coordinates(model.text, model.cvae, unet, prior, start_code(unet, text, noise))
+    code = start_code(unet, text, other, settings["guidance"], noise)
+    coordinates, shown = start_coordinates(model.text, model.cvae, unet, prior, code)
     timesteps = spaced_timesteps(schedule, settings["steps"], settings["spacing"], settings["start"])
     x = noise(0).to(model.device)
     if timesteps[0] < schedule.timesteps and not unet.starts_from_own_prior:

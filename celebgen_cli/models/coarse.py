@@ -46,9 +46,16 @@ class Coarse(nn.Module):
         """w [B, K] of latents z [B, C, h, h]."""
         return (self._scaled(z) - self.center).flatten(1) @ self.basis.flatten(1).T
 
-    def draw(self, pooled: Tensor, noise: Tensor) -> Tensor:
-        """w [B, K] for pooled text [B, p] and standard normal noise [B, at least K], of which the first K count."""
-        return pooled.float() @ self.weight + self.bias + noise[:, : len(self.basis)].to(self.factor) @ self.factor.T
+    def draw(self, pooled: Tensor, noise: Tensor, other: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+        """w [B, K] for pooled text [B, p] and standard normal noise [B, at least K], of which the first K count.
+
+        other, guidance: the text to guide away from, and the scale: as both codes are spread alike, guiding the score
+        moves the mean alone, to other + guidance (text - other) (Ho & Salimans 2022, arXiv 2207.12598).
+        """
+        said = pooled.float()
+        if other is not None and guidance != 1:
+            said = torch.lerp(other.float(), said, guidance)
+        return said @ self.weight + self.bias + noise[:, : len(self.basis)].to(self.factor) @ self.factor.T
 
     def coordinates(self, code: Tensor) -> Gaussian:
         """p(z|w), [B, C, h, h]."""

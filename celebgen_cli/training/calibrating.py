@@ -69,9 +69,10 @@ def calibrate(
         )
         text_prior, unet = generator.cvae.prior(features), generator.unet
         shape = tuple(text_prior.mean.shape[1:])
-        code = start_code(unet, features, functools.partial(image_noise, seeds, shape))
-        p, _ = start_coordinates(generator.text, generator.cvae, unet, text_prior, code)
         empty = generator.text([""]).to(where).select(torch.zeros(len(some), dtype=torch.long, device=where))
+        noise = functools.partial(image_noise, seeds, shape)
+        code = start_code(unet, features, empty, settings["guidance"], noise)
+        p, _ = start_coordinates(generator.text, generator.cvae, unet, text_prior, code)
         images = examples.images(some, where)
         flip = torch.from_numpy(flips[start : start + len(some)]).to(where)
         images = torch.where(flip[:, None, None, None], images.flip(3), images)

@@ -156,7 +156,7 @@ class DistillationTask(DenoiserTask):
                 return sent(part.of(torch.randn(shape, generator=source, device=source.device)), self.device)
 
             x = noise()
-            code = start_code(model, positive, noise)
+            code = start_code(model, positive, other, self.teaching.guidance, noise)
             _, shown = start_coordinates(self.text, self.cvae, model, prior, code)
             teacher = self._taught(positive, other, shown)
         losses = []

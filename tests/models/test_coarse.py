@@ -74,6 +74,16 @@ def test_drawn_codes_are_spread_like_those_of_latents_and_follow_the_text() -> N
     torch.testing.assert_close(by_text, theirs, rtol=0.1, atol=0.1 * scale)
 
 
+def test_guidance_moves_the_mean_alone() -> None:
+    coarse, _ = made()
+    generator = torch.Generator().manual_seed(2)
+    text, other, noise = (torch.randn(3, width, generator=generator) for width in (16, 16, 6))
+    near, far = coarse.draw(other, noise), coarse.draw(text, noise)
+    torch.testing.assert_close(coarse.draw(text, noise, other, 1.0), far)
+    torch.testing.assert_close(coarse.draw(text, noise, other, 0.0), near)
+    torch.testing.assert_close(coarse.draw(text, noise, other, 3.0), near + 3 * (far - near), rtol=1e-4, atol=1e-3)
+
+
 def test_more_components_than_latents_still_give_a_distribution() -> None:
     z = latents(4)
     coarse = Coarse(6, 4, 8, 16)
