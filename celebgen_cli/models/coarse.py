@@ -57,6 +57,12 @@ class Coarse(nn.Module):
             said = torch.lerp(other.float(), said, guidance)
         return said @ self.weight + self.bias + noise[:, : len(self.basis)].to(self.factor) @ self.factor.T
 
+    @torch.no_grad()
+    def fold(self, other: Tensor, guidance: float) -> None:
+        """Make codes drawn without guidance those that were drawn with it, away from the pooled text `other` [p]."""
+        self.bias.add_((1 - guidance) * (other.float() @ self.weight))
+        self.weight.mul_(guidance)
+
     def coordinates(self, code: Tensor) -> Gaussian:
         """p(z|w), [B, C, h, h]."""
         u = self.center + torch.einsum("bk,kchw->bchw", code, self.basis)

@@ -130,6 +130,8 @@ class DistillationTask(DenoiserTask):
         self.paths = teaching.paths(schedule)
         self.model = UNet(config)
         self.model.load_state_dict(teacher.state_dict())
+        if self.model.coarse is not None:  # as of all else, its guidance goes into the student
+            self.model.coarse.fold(text([""]).pooled[0].cpu(), teaching.guidance)
         self.module: nn.Module = self.model
 
     def loss(self, step: int, part: Part | None = None) -> tuple[Tensor, Mapping[str, Tensor | float]]:
@@ -156,7 +158,7 @@ class DistillationTask(DenoiserTask):
                 return sent(part.of(torch.randn(shape, generator=source, device=source.device)), self.device)
 
             x = noise()
-            code = start_code(model, positive, other, self.teaching.guidance, noise)
+            code = start_code(model, positive, other, 1.0, noise)
             _, shown = start_coordinates(self.text, self.cvae, model, prior, code)
             teacher = self._taught(positive, other, shown)
         losses = []

@@ -84,6 +84,15 @@ def test_guidance_moves_the_mean_alone() -> None:
     torch.testing.assert_close(coarse.draw(text, noise, other, 3.0), near + 3 * (far - near), rtol=1e-4, atol=1e-3)
 
 
+def test_folded_guidance_draws_the_same_codes() -> None:
+    coarse, _ = made()
+    generator = torch.Generator().manual_seed(2)
+    text, other, noise = (torch.randn(3, width, generator=generator) for width in (16, 16, 6))
+    wanted = coarse.draw(text, noise, other[:1].expand(3, -1), 2.5)
+    coarse.fold(other[0], 2.5)
+    torch.testing.assert_close(coarse.draw(text, noise), wanted, rtol=1e-4, atol=1e-3)
+
+
 def test_more_components_than_latents_still_give_a_distribution() -> None:
     z = latents(4)
     coarse = Coarse(6, 4, 8, 16)
