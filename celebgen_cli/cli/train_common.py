@@ -54,7 +54,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class Loop:
-    """The training loop's own options; None is what suits the preset."""
+    """What every command that trains is told: the loop's settings, where it begins, on what; None is what suits."""
 
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: what suits the preset.")] = None
     batch_size: Annotated[

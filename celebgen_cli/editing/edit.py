@@ -95,7 +95,7 @@ def edit(
         texts = model.text(["", prompt, negative]).to(model.device)  # in one call: all of one length
         nothing, positive, other = (texts.select(torch.tensor([row], device=model.device)) for row in range(3))
         prior = model.cvae.prior(nothing)
-        code = None if model.unet.coarse is None else model.unet.coarse.code(z)
+        code = None if model.unet.coarse is None else model.unet.coarse.code(z)  # the photo's own: its layout stays
         coordinates, shown = model.unet.coordinates(prior, prior, code)
         u = whiten(z, coordinates.mean, coordinates.log_std)
         if method == "invert":

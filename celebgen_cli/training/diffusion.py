@@ -92,7 +92,9 @@ class DiffusionTask(DenoiserTask):
         batch_size: int,
         seed: int,
         loss: DiffusionLossConfig | None = None,
+        loaded: bool = False,
     ) -> None:
+        """`loaded`: weights and buffers will be loaded, so that a code need not be fitted first."""
         self.train, self.held_out, self.schedule, self.text = train, held_out, schedule, text
         self.examples = train[0]
         self.batch_size, self.seed, self.settings = batch_size, seed, loss or DiffusionLossConfig()
@@ -103,7 +105,7 @@ class DiffusionTask(DenoiserTask):
         mean, log_std = channel_statistics(train[1])
         self.model.channel_mean.copy_(mean)
         self.model.channel_log_std.copy_(log_std)
-        if self.model.coarse is not None:
+        if self.model.coarse is not None and not loaded:
             fit_coarse(self.model.coarse, text, train[0], train[1], seed)
         self.module: nn.Module = self.model
         self._ahead = Ahead(self._batch, cvae.prior.queries.device)

@@ -136,7 +136,9 @@ def _train(
         for examples in training_and_held_out(data, None, wording)
     ]
     schedule = Schedule.from_dict(parts.info["schedule"])
-    task = _Task(parts.unet.config, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed)
+    task = _Task(
+        parts.unet.config, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loaded=True
+    )
     task.model.load_state_dict(parts.unet.state_dict())
     resume = bool(list_checkpoints(run / "checkpoints"))
     if not resume:

@@ -302,7 +302,10 @@ def prepare_diffusion(
     ]
 
     def run(report: Reporter) -> dict[str, float]:
-        task = DiffusionTask(unet, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loss)
+        loaded = runs.has_checkpoint(output)
+        task = DiffusionTask(
+            unet, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loss, loaded
+        )
         if init_from is not None and begun is not None and weights:
             begin_with(task.model, begun, weights, init_from, warn)
         watching = list(order.observers)

@@ -112,8 +112,8 @@ def begin_with(
             "anew, all others with its weights"
         )
     own = network.state_dict()
-    taken = {name: value for name, value in weights.items() if not name.startswith(fresh or ("\0",))}
-    kept = {name: value for name, value in own.items() if fresh and name.startswith(fresh)}
+    taken = {name: value for name, value in weights.items() if not name.startswith(fresh)}
+    kept = {name: value for name, value in own.items() if name.startswith(fresh)}
     warm_start(network, taken | kept, source)
 
 
