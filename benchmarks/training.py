@@ -100,7 +100,7 @@ def measure_command(network: str, args: argparse.Namespace, folder: Path) -> dic
     """Seconds a step of a training command, and the share of data and logs."""
     from celebgen_cli.models.registry import BOX
     from celebgen_cli.training import recipes
-    from celebgen_cli.training.preparing import Order
+    from celebgen_cli.training.order import Order
 
     spent, ticks = [0.0], []
 

@@ -11,7 +11,7 @@ from celebgen_cli.cli import common
 from celebgen_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from celebgen_cli.training.preparing import Order
+    from celebgen_cli.training.order import Order
 
 RunFolder = Annotated[
     Path,
@@ -149,7 +149,7 @@ class Loop:
             UsageError: see `overrides`.
         """
         from celebgen_cli.training.observers import observers_of
-        from celebgen_cli.training.preparing import Order
+        from celebgen_cli.training.order import Order
 
         return Order(
             dataset, output, self.overrides(**overrides), **vars(wording or Wording()), valid=self.valid,

@@ -11,11 +11,11 @@ from celebgen_cli.errors import UsageError
 from celebgen_cli.models.devices import autocast, choose_device
 from celebgen_cli.models.folder import Components
 from celebgen_cli.settings import complete
-from celebgen_cli.training import preparing, runs
+from celebgen_cli.training import defaults, preparing, runs
 from celebgen_cli.training.batches import training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer
+from celebgen_cli.training.order import Order
 from celebgen_cli.training.periodic import PeriodicFID, inception
-from celebgen_cli.training.preparing import Order
 from celebgen_cli.training.sizes import begin_with, origin
 
 STEPS = 4
@@ -56,7 +56,7 @@ def prepare_distillation(
         raise UsageError(f"{order.dataset} has {data.size} px pictures and {model} draws {size} px")
     schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
     teaching = teaching_of(complete(parts.info.get("defaults", {}), {}, schedule.timesteps), steps)
-    preset = preparing.preset_name(None, output, order.resume, model)
+    preset = defaults.preset_name(None, output, order.resume, model)
     config, wording = order.config(SETTINGS, preset), order.wording(data)
     extractor = None if fid is None else inception(where)
     begun, weights = origin(init_from, "unet", output)

@@ -15,10 +15,10 @@ from celebgen_cli.models.devices import choose_device
 from celebgen_cli.models.judge import Judge, JudgeConfig
 from celebgen_cli.models.registry import find
 from celebgen_cli.processes import world
-from celebgen_cli.training import preparing, runs
+from celebgen_cli.training import defaults, preparing, runs
 from celebgen_cli.training.batches import preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet
-from celebgen_cli.training.preparing import Order
+from celebgen_cli.training.order import Order
 
 JUDGES = {
     "tiny": JudgeConfig(image_size=16, widths=(8, 16), blocks=(0, 1)),
@@ -51,7 +51,7 @@ def train_judge(order: Order, *, preset: str | None = None, report: Reporter = q
     from celebgen_cli.training.judge import JudgeLossConfig, JudgeTask
 
     output, init_from = order.output, order.origin
-    preset = preparing.preset_name(preset, output, order.resume)
+    preset = defaults.preset_name(preset, output, order.resume)
     if preset not in JUDGES:
         raise UsageError(f"there is no preset '{preset}'; choose one of {', '.join(JUDGES)}")
     (data, held), where = order.datasets(), choose_device(order.device)

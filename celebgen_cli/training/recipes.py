@@ -16,12 +16,12 @@ from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import CompactText
 from celebgen_cli.models.unet import INITS
 from celebgen_cli.processes import barrier, world
-from celebgen_cli.training import preparing, runs
+from celebgen_cli.training import defaults, preparing, runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, Trainer, quiet, with_overrides
 from celebgen_cli.training.latents import encode
+from celebgen_cli.training.order import Order, Warn
 from celebgen_cli.training.periodic import PeriodicFID, inception
-from celebgen_cli.training.preparing import Order, Progress, Warn
 from celebgen_cli.training.sizes import begin_with, cvae_sizes, origin, parse_widths, unet_sizes
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from celebgen_cli.training.adversarial import Critic
     from celebgen_cli.training.drawn import Drawn
+
+Progress = Callable[[int, int], None]
 
 
 def train_clip(
@@ -47,9 +49,9 @@ def train_clip(
     contrast = contrast or order.before.get("loss", {}).get("contrast", "sigmoid")
     if contrast not in ("sigmoid", "softmax"):
         raise UsageError(f"--contrast is sigmoid or softmax, not '{contrast}'")
-    preset = preparing.preset_name(preset, output, order.resume)
+    preset = defaults.preset_name(preset, output, order.resume)
     sizes, (data, held), where = find_preset(preset), order.datasets(), choose_device(order.device)
-    config, wording = order.config(preparing.CLIP, preset), order.wording(data)
+    config, wording = order.config(defaults.CLIP, preset), order.wording(data)
     train, held_out = training_and_held_out(data, held, wording)
     loss = CLIPLossConfig(contrast=contrast)
     settings = {**order.record(preset, data, wording), "clip": asdict(sizes.clip), "loss": asdict(loss)}
@@ -114,7 +116,7 @@ def train_vae(
     perceptual = perceptual or before.get("perceptual", "lpips")
     if perceptual not in (*NETWORKS, "none"):
         raise UsageError(f"--perceptual is lpips, lpips-vgg or none, not '{perceptual}'")
-    preset = preparing.preset_name(preset, output, resume, text)
+    preset = defaults.preset_name(preset, output, resume, text)
     sizes, (data, held), where = find_preset(preset), order.datasets(), choose_device(order.device)
     if data.size != sizes.cvae.image_size:
         raise UsageError(
@@ -127,7 +129,7 @@ def train_vae(
     lpips = None if perceptual == "none" else load_lpips(perceptual_weights, NETWORKS[perceptual])
     if lpips is not None:
         lpips.to(where, memory_format=memory_format(where))  # type: ignore[call-overload]
-    config, wording = order.config(preparing.VAE, preset), order.wording(data)
+    config, wording = order.config(defaults.VAE, preset), order.wording(data)
     train, held_out = training_and_held_out(data, held, wording)
     given = {"beta": beta, "scale": scale, "adversarial": adversarial, "freeze_encoder": freeze_encoder}
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
@@ -141,14 +143,14 @@ def train_vae(
     if loss.adversarial > 0 and not before:
         config = replace(config, beta1=0.5)  # as is usual against a critic: the past of a moving target misleads
     pool = None
-    source, drawn = denoiser or before.get("denoiser"), drawn or before.get("drawn") or preparing.DRAWN[preset]
+    source, drawn = denoiser or before.get("denoiser"), drawn or before.get("drawn") or defaults.DRAWN[preset]
     if source is not None and not (loss.freeze_encoder and loss.adversarial > 0):
         raise UsageError("--denoiser is for a decoder alone: give --freeze-encoder and --adversarial too")
     settings = {
         **order.record(preset, data, wording), "cvae": asdict(cvae), "loss": asdict(loss),
         "perceptual": perceptual, "text": encoder.source,
         "denoiser": None if source is None else str(source), "drawn": drawn,
-        "prior_steps": before.get("prior_steps", preparing.PRIOR[preset].steps) if prior_steps is None else prior_steps,
+        "prior_steps": before.get("prior_steps", defaults.PRIOR[preset].steps) if prior_steps is None else prior_steps,
     }  # fmt: skip
     resume = order.goes_on("vae", settings, config)
     frozen = preparing.as_begun(Components(text=encoder), output, resume, warn)
@@ -208,7 +210,7 @@ def prepare_prior(
     run = order.output
     info = runs.read_config(run)
     steps = info.get("prior_steps") if steps is None else steps
-    config = with_overrides(preparing.PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
+    config = with_overrides(defaults.PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
     config = replace(config, precision=info["train"]["precision"])
     if config.steps == 0 or info["loss"].get("freeze_encoder"):  # a frozen encoder came with its prior
         return lambda report: {}
@@ -267,7 +269,7 @@ def prepare_diffusion(
     before, output, resume, init_from, warn = order.before, order.output, order.resume, order.origin, order.warn
     if init is not None and init not in INITS:
         raise UsageError(f"--init is one of {', '.join(INITS)}, not '{init}'")
-    preset = preparing.preset_name(preset, output, resume, vae)
+    preset = defaults.preset_name(preset, output, resume, vae)
     sizes, (data, held), where = find_preset(preset), order.datasets(), choose_device(order.device)
     parts = runs.load_components(vae, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
@@ -283,7 +285,7 @@ def prepare_diffusion(
         unet, latent_channels=cvae.config.latent_channels, text_width=text.width, pooled_width=text.pooled_width,
         init=init or unet.init, latent_size=cvae.config.latent_size,
     )  # fmt: skip
-    config, wording = order.config(preparing.DIFFUSION, preset), order.wording(data)
+    config, wording = order.config(defaults.DIFFUSION, preset), order.wording(data)
     asked = {"gamma": min_snr, "input_perturbation": input_perturbation}
     loss = DiffusionLossConfig(**{**before.get("loss", {}), **{k: v for k, v in asked.items() if v is not None}})
     schedule = Schedule.cosine(1000)

@@ -7,7 +7,8 @@ from typing import Any
 
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.text_encoder import open_clip_source
-from celebgen_cli.training import distilling, judging, preparing
+from celebgen_cli.training import defaults, distilling, judging
+from celebgen_cli.training.order import Order
 from celebgen_cli.training.sizes import cvae_sizes, origin, unet_sizes
 
 _PATHS = ("dataset", "output", "valid", "init_from", "vae", "distill", "denoiser", "perceptual_weights")
@@ -35,8 +36,9 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(given)
     output, resume = Path(given["output"]), bool(given["resume"])
     source = given.get("text") if kind == "vae" else given.get("distill") or given.get("vae")
-    before = preparing.resumed(output, resume)
-    preset = preparing.preset_name(given["preset"], output, resume, source)
+    order = Order(Path(given["dataset"]), output, resume=resume)
+    before = order.before
+    preset = defaults.preset_name(given["preset"], output, resume, source)
     sizes = find_preset(preset)
 
     def begun(network: str) -> Any:
@@ -44,12 +46,12 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         return origin(None if source is None else Path(source), network, output)[0]
 
     table = {
-        "clip": preparing.CLIP, "vae": preparing.VAE, "diffusion": preparing.DIFFUSION, "judge": judging.SETTINGS,
+        "clip": defaults.CLIP, "vae": defaults.VAE, "diffusion": defaults.DIFFUSION, "judge": judging.SETTINGS,
     }[kind]  # fmt: skip
     distilled = kind == "diffusion" and (given.get("distill") is not None or "distill" in before)
     if distilled:
         table = distilling.SETTINGS
-    train = asdict(preparing.train_config(table, preset, output, resume, {}))
+    train = asdict(order.config(table, preset))
     other: dict[str, Any] = {"preset": preset, "valid": before.get("data", {}).get("valid"), **train}
     other |= before.get("captions", {})
     other["captions"] = other.pop("source", None)
@@ -65,12 +67,12 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         other |= {**asdict(CVAELossConfig()), **before.get("loss", {})}
         other |= {
             "perceptual": before.get("perceptual", "lpips"),
-            "prior_steps": before.get("prior_steps", preparing.PRIOR[preset].steps),
+            "prior_steps": before.get("prior_steps", defaults.PRIOR[preset].steps),
             "denoiser": before.get("denoiser"),
         }  # fmt: skip
         other["latent_channels"] = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun("cvae"), None).latent_channels
         if values.get("denoiser") or other["denoiser"]:
-            other["drawn"] = before.get("drawn") or preparing.DRAWN[preset]
+            other["drawn"] = before.get("drawn") or defaults.DRAWN[preset]
     elif distilled:
         del other["preset"]  # it is the teacher's
         other["distill"] = before.get("vae")

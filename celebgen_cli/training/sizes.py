@@ -13,7 +13,8 @@ from celebgen_cli.errors import UsageError
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
 from celebgen_cli.models.unet import UNet, UNetConfig
 from celebgen_cli.training import runs
-from celebgen_cli.training.preparing import Warn, warm_start
+from celebgen_cli.training.order import Warn
+from celebgen_cli.training.preparing import warm_start
 
 Config = TypeVar("Config", CVAEConfig, UNetConfig)
 

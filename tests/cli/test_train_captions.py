@@ -8,8 +8,9 @@ import pytest
 
 from celebgen_cli.data.captions import Wording
 from celebgen_cli.data.dataset import open_dataset
-from celebgen_cli.training import preparing, recipes
+from celebgen_cli.training import recipes
 from celebgen_cli.training.batches import Examples
+from celebgen_cli.training.order import Order
 from tests.captioned import captioned
 from tests.command import invoke, one_sentence
 from tests.networks import tiny_text
@@ -54,7 +55,9 @@ def test_what_a_resumed_run_says_and_what_it_had(dataset32: Path, tmp_path: Path
     said: list[str] = []
 
     def wording(before: dict[str, Any], captions: str | None = None, share: float | None = None) -> Wording:
-        return preparing.wording(data, before, captions, share, said.append)
+        order = Order(data.path, tmp_path / "run", captions=captions, files_share=share, warn=said.append)
+        vars(order)["before"] = before  # what the cached property would read
+        return order.wording(data)
 
     both = {"captions": {"source": "both", "files_share": 0.25}}
     assert wording(both) == Wording("both", 0.25)
