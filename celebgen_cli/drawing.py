@@ -68,7 +68,7 @@ def draw_latents(
     positive, other = features.select(rows), features.select(torch.full_like(rows, place[negative]))
     prior = Gaussian(*(part[rows] for part in cvae.prior(features)))
     code = start_code(
-        unet, positive, other, guidance, lambda index: image_noise(seeds, prior.mean.shape[1:], index, device=device)
+        unet, positive, other, guidance, lambda index: chain_noise(unet, seeds, prior.mean.shape[1:], index)
     )
     coordinates, shown = start_coordinates(text, cvae, unet, prior, code)
 
@@ -106,18 +106,26 @@ def draw_latents(
     return finish(u), positive
 
 
+def chain_noise(unet: UNet, seeds: Sequence[int], shape: Sequence[int], index: int = 0) -> Tensor:
+    """`image_noise` on the U-Net's device; at CODE what of the code text does not say, [B, K] (see `Coarse.unsaid`).
+
+    All of it has mean 0 and covariance I, and may be mixed in the same way.
+    """
+    noise = image_noise(seeds, shape, index, device=unet.channel_mean.device)
+    return unet.coarse.unsaid(noise.flatten(1)) if unet.coarse is not None and index == CODE else noise
+
+
 def start_code(
     unet: UNet, text: TextFeatures, other: TextFeatures, guidance: float, draw: Callable[[int], Tensor]
 ) -> Tensor | None:
     """The coarse code [B, K] that B rows of text start with; None where the U-Net starts without.
 
-    other, guidance: of `conditioned_denoiser`, for the code's mean (see `Coarse.draw`).
-    draw: index of a draw -> noise [B, C, h, h], as `image_noise` has it.
+    other, guidance: of `conditioned_denoiser`, for the code's mean (see `Coarse.expected`).
+    draw: index of a draw -> what `chain_noise` has there.
     """
     if unet.coarse is None:
         return None
-    noise = draw(CODE).to(text.pooled.device).flatten(1)
-    return unet.coarse.draw(text.pooled, noise, other.pooled, guidance)
+    return unet.coarse.draw(text.pooled, draw(CODE).to(text.pooled.device), other.pooled, guidance)
 
 
 def start_coordinates(

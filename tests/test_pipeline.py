@@ -129,7 +129,7 @@ def test_a_code_is_drawn_first(tmp_path: Path) -> None:
     assert len({face.tobytes() for face in drawn.values()}) == 4
     noise = image_noise([1], (4, 8, 8), CODE).flatten(1)
     pooled = model.text(["woman", ""]).pooled
-    wanted = coarse.coordinates(coarse.draw(pooled[:1], noise, pooled[1:], 2.0))
+    wanted = coarse.coordinates(coarse.draw(pooled[:1], coarse.unsaid(noise), pooled[1:], 2.0))
     u, _, _, coordinates = spy.calls[-2]
     assert torch.equal(u[:1], image_noise([1], (4, 8, 8)))
     torch.testing.assert_close(coordinates.mean[:1], wanted.mean, rtol=1e-4, atol=1e-4)

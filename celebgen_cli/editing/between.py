@@ -1,7 +1,7 @@
 """Faces between faces: the way from one prompt to another, and the neighbours of a face.
 
-Noise is mixed on the sphere that normal noise lives on, so that every mixture is a draw like any other; text features
-and prior are mixed linearly, in step with one another.
+Noise, and what of a coarse code text does not say, is mixed on the sphere that normal noise lives on, so that every
+mixture is a draw like any other; text features and prior are mixed linearly, in step with one another.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ import torch
 from torch import Tensor
 
 from celebgen_cli.diffusion.guidance import unwhiten, whiten
-from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.samplers import SAMPLERS, Sampler, ddim
 from celebgen_cli.diffusion.spacing import spaced_timesteps
 from celebgen_cli.diffusion.starts import late_start
-from celebgen_cli.drawing import conditioned_denoiser, start_code, start_coordinates
+from celebgen_cli.drawing import chain_noise, conditioned_denoiser, start_code, start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models.cvae import to_uint8
 from celebgen_cli.models.layers import Gaussian, TextFeatures
 from celebgen_cli.pipeline import Model
 
 Progress = Callable[[int, int], None]
-# (index of the draw, as in `image_noise`) -> noise [B, C, h, h]
+# (index of the draw) -> what `chain_noise` has there, mixed
 Draws = Callable[[int], Tensor]
 
 
@@ -83,10 +82,10 @@ def vary(
     def part(rows: slice) -> tuple[TextFeatures, TextFeatures, Gaussian, Draws]:
         count = len(new_seeds[rows])
         texts, prior = _described(model, [prompt, settings["negative"]])
-        shape = prior.mean.shape[1:]
+        draw = functools.partial(chain_noise, model.unet, shape=prior.mean.shape[1:])
 
         def noise(index: int) -> Tensor:
-            own, new = image_noise([seed] * count, shape, index), image_noise(new_seeds[rows], shape, index)
+            own, new = draw([seed] * count, index=index), draw(new_seeds[rows], index=index)
             return neighbours(own, new, amount)
 
         first = torch.zeros(count, dtype=torch.long, device=model.device)
@@ -117,11 +116,11 @@ def interpolate(
     def part(rows: slice) -> tuple[TextFeatures, TextFeatures, Gaussian, Draws]:
         share = torch.tensor(shares[rows], dtype=torch.float32, device=model.device)
         texts, prior = _described(model, [*prompts, settings["negative"]])
-        shape = prior.mean.shape[1:]
+        draw = functools.partial(chain_noise, model.unet, shape=prior.mean.shape[1:])
 
         def noise(index: int) -> Tensor:
-            a, b = (image_noise([seed], shape, index).expand(len(share), *shape) for seed in seeds)
-            return slerp(a, b, share.cpu())
+            a, b = (draw([seed], index=index).repeat_interleave(len(share), dim=0) for seed in seeds)
+            return slerp(a, b, share)
 
         other = texts.select(torch.full((len(share),), 2, device=model.device))
         between = Gaussian(*(torch.lerp(p[:1], p[1:2], share[:, None, None, None]) for p in prior))
@@ -182,7 +181,7 @@ def _draw(
     code = start_code(unet, text, other, settings["guidance"], noise)
     coordinates, shown = start_coordinates(model.text, model.cvae, unet, prior, code)
     timesteps = spaced_timesteps(schedule, settings["steps"], settings["spacing"], settings["start"])
-    x = noise(0).to(model.device)
+    x = noise(0)
     if timesteps[0] < schedule.timesteps and not unet.starts_from_own_prior:
         mean = whiten(prior.mean, coordinates.mean, coordinates.log_std)
         x = late_start(x, timesteps[0], schedule, mean, torch.exp(prior.log_std - coordinates.log_std))
@@ -193,7 +192,7 @@ def _draw(
     run: Sampler = SAMPLERS[settings["sampler"]]
     if settings["eta"] > 0 and settings["sampler"] == "ddim":
         run = functools.partial(ddim, eta=settings["eta"])
-    u = run(denoiser, x, timesteps, schedule, noise=lambda i: noise(i + 1).to(model.device), callback=callback)
+    u = run(denoiser, x, timesteps, schedule, noise=lambda i: noise(i + 1), callback=callback)
     calibration = model.calibration if settings["calibrate"] else None
     u = u if calibration is None else calibration(u)
     faces = model.cvae.decode(unwhiten(u, coordinates.mean, coordinates.log_std), text)

@@ -95,7 +95,8 @@ def edit(
         texts = model.text(["", prompt, negative]).to(model.device)  # in one call: all of one length
         nothing, positive, other = (texts.select(torch.tensor([row], device=model.device)) for row in range(3))
         prior = model.cvae.prior(nothing)
-        code = None if model.unet.coarse is None else model.unet.coarse.code(z)  # the photo's own: its layout stays
+        coarse, guidance = model.unet.coarse, settings["guidance"]
+        code = None if coarse is None else coarse.code(z)
         coordinates, shown = model.unet.coordinates(prior, prior, code)
         u = whiten(z, coordinates.mean, coordinates.log_std)
         if method == "invert":
@@ -103,8 +104,11 @@ def edit(
             u = ddim_invert(plain, u, timesteps, model.schedule, callback=count(0))
         else:
             u, _ = noised(u, image_noise([seed], u.shape[1:], device=model.device), strength, model.schedule)
+        if coarse is not None and code is not None:
+            moved = coarse.expected(positive.pooled, other.pooled, guidance) - coarse.expected(nothing.pooled)
+            coordinates, shown = model.unet.coordinates(prior, prior, code + strength * moved)
         steered = conditioned_denoiser(
-            model.unet, model.schedule, positive, other, shown, guidance=settings["guidance"],
+            model.unet, model.schedule, positive, other, shown, guidance=guidance,
             interval=settings["guidance_interval"], pag=settings["pag"], rescale=settings["rescale"],
         )  # fmt: skip
         u = ddim(steered, u, timesteps, model.schedule, callback=count(total - steps))

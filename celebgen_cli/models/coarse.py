@@ -1,24 +1,27 @@
 """A second stochastic level between text and latent: a code w of few numbers, p(w|c), and with it p(z|w).
 
 What text says of a latent is little; what the first principal components of latents say (light, background, pose, the
-hair's outline) is much, and a Gaussian knows how these are distributed. So w is drawn first, and denoising starts from
-p(z|w): after DiffuseVAE (Pandey et al. 2022, arXiv 2201.00308), whose coarse picture is a whole VAE's.
+hair's outline) is much, and a mixture of Gaussians knows how these are distributed. So w is drawn first, and denoising
+starts from p(z|w): after DiffuseVAE (Pandey et al. 2022, arXiv 2201.00308), whose coarse picture is a whole VAE's.
 """
 
 import torch
 from torch import Tensor, nn
 
 from celebgen_cli.models.layers import Gaussian
+from celebgen_cli.models.mixture import fit_mixture
 
 RIDGE = 10.0  # of the regression of codes on text
 LEAST = 1e-3  # of a std, so that what the code says altogether can still be whitened
 
 
 class Coarse(nn.Module):
-    """p(w|c) = N(W' c + b, F F'), c the pooled text, and p(z|w) = N(m + s (center + sum_k w_k basis_k), s^2 r^2).
+    """p(w|c): w = W' c + b + F e, c the pooled text, e from a mixture of Gaussians with mean 0 and covariance I as a
+    whole; and p(z|w) = N(m + s (center + sum_k w_k basis_k), s^2 r^2).
 
-    w [B, K]: coordinates of (z - m) / s - center along the orthonormal basis [K, C, h, h]; m, s [C]: mean and std of a
-    channel; r [C, h, h]: std of what the basis leaves over. All are buffers that `fit` fills; nothing here is trained.
+    w, e [B, K]: w the coordinates of (z - m) / s - center along the orthonormal basis [K, C, h, h]; m, s [C]: mean and
+    std of a channel; r [C, h, h]: std of what the basis leaves over; M parts of the mixture. All are buffers that `fit`
+    fills; nothing here is trained.
     """
 
     basis: Tensor
@@ -29,8 +32,11 @@ class Coarse(nn.Module):
     weight: Tensor
     bias: Tensor
     factor: Tensor
+    part_weights: Tensor
+    part_means: Tensor
+    part_factors: Tensor
 
-    def __init__(self, components: int, channels: int, size: int, pooled_width: int) -> None:
+    def __init__(self, components: int, channels: int, size: int, pooled_width: int, parts: int) -> None:
         super().__init__()
         shape = (channels, size, size)
         self.register_buffer("basis", torch.zeros(components, *shape))
@@ -41,13 +47,16 @@ class Coarse(nn.Module):
         self.register_buffer("weight", torch.zeros(pooled_width, components))
         self.register_buffer("bias", torch.zeros(components))
         self.register_buffer("factor", torch.eye(components))
+        self.register_buffer("part_weights", torch.full((parts,), 1 / parts))
+        self.register_buffer("part_means", torch.zeros(parts, components))
+        self.register_buffer("part_factors", torch.eye(components).repeat(parts, 1, 1))
 
     def code(self, z: Tensor) -> Tensor:
         """w [B, K] of latents z [B, C, h, h]."""
         return (self._scaled(z) - self.center).flatten(1) @ self.basis.flatten(1).T
 
-    def draw(self, pooled: Tensor, noise: Tensor, other: Tensor | None = None, guidance: float = 1.0) -> Tensor:
-        """w [B, K] for pooled text [B, p] and standard normal noise [B, at least K], of which the first K count.
+    def expected(self, pooled: Tensor, other: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+        """The mean [B, K] of p(w|c) for pooled text [B, p], guided.
 
         other, guidance: the text to guide away from, and the scale: as both codes are spread alike, guiding the score
         moves the mean alone, to other + guidance (text - other) (Ho & Salimans 2022, arXiv 2207.12598).
@@ -55,7 +64,25 @@ class Coarse(nn.Module):
         said = pooled.float()
         if other is not None and guidance != 1:
             said = torch.lerp(other.float(), said, guidance)
-        return said @ self.weight + self.bias + noise[:, : len(self.basis)].to(self.factor) @ self.factor.T
+        return said @ self.weight + self.bias
+
+    def unsaid(self, noise: Tensor) -> Tensor:
+        """e [B, K], what text does not say of a code, from standard normal noise [B, more than K].
+
+        The first K numbers of a row are those of its part of the mixture, which the next one chooses.
+        """
+        count = len(self.basis)
+        noise = noise.to(self.factor)
+        share = torch.special.ndtr(noise[:, count])
+        part = torch.searchsorted(self.part_weights.cumsum(0), share).clamp(max=len(self.part_weights) - 1)
+        return self.part_means[part] + torch.einsum("bij,bj->bi", self.part_factors[part], noise[:, :count])
+
+    def draw(self, pooled: Tensor, unsaid: Tensor, other: Tensor | None = None, guidance: float = 1.0) -> Tensor:
+        """w [B, K] for pooled text [B, p] and e [B, K] of `unsaid`, or a mixture of such, mixed as noise is.
+
+        other, guidance: see `expected`.
+        """
+        return self.expected(pooled, other, guidance) + unsaid @ self.factor.T
 
     @torch.no_grad()
     def fold(self, other: Tensor, guidance: float) -> None:
@@ -102,7 +129,11 @@ class Coarse(nn.Module):
         self.bias.copy_(found[-1])
         unsaid = codes - text @ found
         spread = unsaid.T @ unsaid / len(unsaid)
-        self.factor.copy_(torch.linalg.cholesky(spread + 1e-9 * spread.trace() * torch.eye(len(spread)).double()))
+        factor = torch.linalg.cholesky(spread + 1e-9 * spread.trace() * torch.eye(len(spread)).double())
+        self.factor.copy_(factor)
+        mixture = fit_mixture(torch.linalg.solve_triangular(factor, unsaid.T, upper=False).T, len(self.part_weights))
+        for buffer, fitted in zip((self.part_weights, self.part_means, self.part_factors), mixture, strict=True):
+            buffer.copy_(fitted)
         whole = self._scaled(drawn) - self.center
         rest = whole - torch.einsum("bk,kchw->bchw", codes.float(), self.basis)
         self.log_rest.copy_(rest.square().mean(0).sqrt().clamp(min=LEAST).log())

@@ -45,6 +45,7 @@ class UNetConfig:
     init: str = "prior"  # one of INITS: where denoising starts
     latent_size: int = 16  # of `coarse`, as is the next: the others do not depend on it
     components: int = 32
+    mixture: int = 16
 
 
 class NoAttention(nn.Module):
@@ -79,7 +80,7 @@ class UNet(nn.Module):
         self.register_buffer("channel_log_std", torch.zeros(channels))
         self.coarse: Coarse | None = None
         if config.init == "coarse":
-            self.coarse = Coarse(config.components, channels, config.latent_size, config.pooled_width)
+            self.coarse = Coarse(config.components, channels, config.latent_size, config.pooled_width, config.mixture)
         self.time = nn.Sequential(nn.Linear(widths[0], condition), nn.SiLU(), nn.Linear(condition, condition))
         self.text = nn.Linear(config.pooled_width, condition)
         self.stem = nn.Conv2d(3 * channels, widths[0], 3, padding=1)

@@ -10,7 +10,7 @@ import torch
 from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.diffusion.guidance import unwhiten, whiten
 from celebgen_cli.diffusion.noise import image_noise
-from celebgen_cli.drawing import start_code, start_coordinates
+from celebgen_cli.drawing import chain_noise, start_code, start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.calibration import measure
@@ -70,8 +70,9 @@ def calibrate(
         text_prior, unet = generator.cvae.prior(features), generator.unet
         shape = tuple(text_prior.mean.shape[1:])
         empty = generator.text([""]).to(where).select(torch.zeros(len(some), dtype=torch.long, device=where))
-        noise = functools.partial(image_noise, seeds, shape)
-        code = start_code(unet, features, empty, settings["guidance"], noise)
+        code = start_code(
+            unet, features, empty, settings["guidance"], functools.partial(chain_noise, unet, seeds, shape)
+        )
         p, _ = start_coordinates(generator.text, generator.cvae, unet, text_prior, code)
         images = examples.images(some, where)
         flip = torch.from_numpy(flips[start : start + len(some)]).to(where)

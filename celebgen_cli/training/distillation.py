@@ -21,7 +21,7 @@ from celebgen_cli.diffusion.guidance import Denoiser
 from celebgen_cli.diffusion.objective import diffusion_loss, from_velocity
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.diffusion.spacing import spaced_timesteps
-from celebgen_cli.drawing import conditioned_denoiser, generate, start_code, start_coordinates
+from celebgen_cli.drawing import conditioned_denoiser, generate, start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.images import save_grid
 from celebgen_cli.models.cvae import CVAE, to_uint8
@@ -154,11 +154,12 @@ class DistillationTask(DenoiserTask):
             source = noise_generator(generator, self.device)
             shape = (len(texts), *prior.mean.shape[1:])
 
-            def noise(index: int = 0) -> Tensor:
+            def noise() -> Tensor:
                 return sent(part.of(torch.randn(shape, generator=source, device=source.device)), self.device)
 
             x = noise()
-            code = start_code(model, positive, other, 1.0, noise)
+            coarse = model.coarse
+            code = None if coarse is None else coarse.draw(positive.pooled, coarse.unsaid(noise().flatten(1)))
             _, shown = start_coordinates(self.text, self.cvae, model, prior, code)
             teacher = self._taught(positive, other, shown)
         losses = []

@@ -85,6 +85,21 @@ def test_ends_and_neighbours_where_a_code_is_drawn_first(tmp_path: Path) -> None
     assert np.abs(far - model.sample(PROMPTS[:1], (8,), **settings).astype(int)[0]).max() <= 1
 
 
+def test_a_neighbour_keeps_its_part_of_the_mixture(tmp_path: Path) -> None:
+    model = load_model(write_tiny_model(tmp_path / "coarse", init="coarse"), "cpu", "fp32")
+    coarse = model.unet.coarse
+    assert coarse is not None
+    coarse.part_means.copy_(100 * torch.arange(len(coarse.part_means))[:, None])  # a jump would be seen
+    settings = settings_of(model, steps=1)
+    own = model.sample(PROMPTS[:1], (3,), **settings).astype(int)[0]
+    near, far = (
+        np.abs(vary(model, PROMPTS[0], 3, range(10, 26), amount, settings) - own).mean((1, 2, 3))
+        for amount in (1e-3, 1.0)
+    )
+    assert near.max() < 3
+    assert far.max() > 10 * near.max()
+
+
 def test_equal_ends_are_a_still(model: Model) -> None:
     way = interpolate(model, ("man", "man"), (1, 1), [0, 0.3, 1], settings_of(model)).astype(int)
     assert np.abs(way - way[0]).max() <= 1

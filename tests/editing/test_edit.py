@@ -100,6 +100,25 @@ def test_the_variants_that_start_elsewhere(tmp_path: Path, method: str, init: st
     assert edit(model, face, "man", edit_settings(model, 3), strength=0.5, method=method).shape == (32, 32, 3)
 
 
+def test_words_move_the_photos_code_as_far_as_they_move_a_drawn_one(tmp_path: Path) -> None:
+    from tests.networks import write_tiny_model
+
+    model, shown = load_model(write_tiny_model(tmp_path / "coarse", init="coarse"), "cpu", "fp32"), []
+    coarse = model.unet.coarse
+    assert coarse is not None
+    model.unet.register_forward_pre_hook(lambda unet, given: shown.append(given[3].mean[:1]))
+    face = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    edit(model, face, "old man", edit_settings(model, 2, guidance=3.0), strength=0.5)
+    with torch.no_grad():
+        own, pooled = coarse.code(model.encode(face[None])), model.text(["old man", ""]).pooled
+        unsaid = torch.randn(1, len(coarse.basis))
+        moved = coarse.draw(pooled[:1], unsaid, pooled[1:], 3.0) - coarse.draw(pooled[1:], unsaid)
+    assert len(shown) == 4
+    for calls, code in ((shown[:2], own), (shown[2:], own + 0.5 * moved)):
+        for mean in calls:
+            torch.testing.assert_close(mean, coarse.coordinates(code).mean, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(("strength", "method"), [(1.1, "noise"), (-0.1, "invert"), (float("nan"), "noise"), (1, "x")])
 def test_what_cannot_be(model: Model, faces: np.ndarray, strength: float, method: str) -> None:
     with pytest.raises(UsageError):

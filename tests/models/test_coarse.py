@@ -11,7 +11,7 @@ from tests.networks import fit_at_random, tiny_unet
 
 
 def made(components: int = 6) -> tuple[Coarse, float]:
-    coarse = Coarse(components, 4, 8, 16)
+    coarse = Coarse(components, 4, 8, 16, 3)
     return coarse, fit_at_random(coarse)
 
 
@@ -24,7 +24,7 @@ def latents(count: int = 300, seed: int = 0) -> Tensor:
 
 def test_components_are_those_of_a_singular_value_decomposition() -> None:
     z = latents()
-    coarse = Coarse(3, 4, 8, 2)
+    coarse = Coarse(3, 4, 8, 2, 3)
     said = coarse.fit(z, z, torch.zeros(len(z), 2))
     scaled = (z - z.mean((0, 2, 3))[:, None, None]) / z.std((0, 2, 3), correction=0)[:, None, None]
     flat = scaled.flatten(1).double().numpy()
@@ -49,7 +49,7 @@ def test_a_latent_lies_where_its_code_says_but_for_the_rest() -> None:
 
 def test_what_was_fitted_is_white_in_its_own_coordinates() -> None:
     z = latents(2000)
-    coarse = Coarse(3, 4, 8, 2)
+    coarse = Coarse(3, 4, 8, 2, 3)
     coarse.fit(z, z, torch.zeros(len(z), 2))
     place = coarse.coordinates(coarse.code(z))
     u = (z - place.mean) * torch.exp(-place.log_std)
@@ -63,15 +63,34 @@ def test_drawn_codes_are_spread_like_those_of_latents_and_follow_the_text() -> N
     strength = torch.randn(4000, 2, generator=generator) * torch.tensor([3.0, 1.0]) + 2 * pooled
     z = torch.einsum("nk,kchw->nchw", strength, torch.randn(2, 4, 8, 8, generator=generator))
     z = z + 0.1 * torch.randn(z.shape, generator=generator)
-    coarse = Coarse(2, 4, 8, 2)
+    coarse = Coarse(2, 4, 8, 2, 3)
     coarse.fit(z, z, pooled)
     codes = coarse.code(z)
-    drawn = coarse.draw(pooled, torch.randn(4000, 5, generator=generator))
+    drawn = coarse.draw(pooled, coarse.unsaid(torch.randn(4000, 5, generator=generator)))
     scale = float(codes.std())
     torch.testing.assert_close(drawn.mean(0), codes.mean(0), rtol=0, atol=0.1 * scale)
     torch.testing.assert_close(drawn.T.cov(), codes.T.cov(), rtol=0.1, atol=0.1 * scale**2)
     by_text, theirs = (torch.linalg.lstsq(pooled, x - x.mean(0)).solution for x in (drawn, codes))
     torch.testing.assert_close(by_text, theirs, rtol=0.1, atol=0.1 * scale)
+
+
+def test_drawn_codes_have_the_shape_of_those_of_latents_not_only_their_spread() -> None:
+    """Two clusters, of which the rare one is broader: what no Gaussian has."""
+    generator = torch.Generator().manual_seed(1)
+    side = (torch.rand(4000, 1, generator=generator) < 0.25).float()
+    along, across = torch.randn(4000, 1, generator=generator), torch.randn(4000, 1, generator=generator)
+    strength = torch.cat([8 * side + along, (1 + 3 * side) * across], dim=1)
+    z = torch.einsum("nk,kchw->nchw", strength, torch.randn(2, 4, 8, 8, generator=generator))
+    z = z + 0.1 * torch.randn(z.shape, generator=generator)
+    coarse, none = Coarse(2, 4, 8, 2, 8), torch.zeros(4000, 2)
+    coarse.fit(z, z, none)
+    drawn = coarse.draw(none, coarse.unsaid(torch.randn(4000, 3, generator=generator)))
+    theirs = coarse.code(z)
+    for part in range(2):
+        ours, wanted = (x[:, part].sort().values for x in (drawn, theirs))
+        gaussian = torch.randn(4000, generator=generator).sort().values * wanted.std() + wanted.mean()
+        near, far = (float((x - wanted).abs().mean() / wanted.std()) for x in (ours, gaussian))  # Wasserstein distances
+        assert near < 0.08 < 0.12 < far
 
 
 def test_guidance_moves_the_mean_alone() -> None:
@@ -95,9 +114,9 @@ def test_folded_guidance_draws_the_same_codes() -> None:
 
 def test_more_components_than_latents_still_give_a_distribution() -> None:
     z = latents(4)
-    coarse = Coarse(6, 4, 8, 16)
+    coarse = Coarse(6, 4, 8, 16, 3)
     coarse.fit(z, z + 0.1 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0)), torch.randn(4, 16))
-    place = coarse.coordinates(coarse.draw(torch.zeros(2, 16), torch.randn(2, 6)))
+    place = coarse.coordinates(coarse.draw(torch.zeros(2, 16), coarse.unsaid(torch.randn(2, 7))))
     assert all(part.isfinite().all() for part in (*place, coarse.factor))
     with pytest.raises(ValueError, match="at least two"):
         coarse.fit(z[:1], z[:1], torch.zeros(1, 16))

@@ -1,5 +1,6 @@
 """Distillation: steps and their inverse, the teacher's path, what the student is asked for, and the command."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.objective import add_noise, velocity
 from celebgen_cli.diffusion.samplers import ddim
 from celebgen_cli.diffusion.schedule import Schedule
-from celebgen_cli.drawing import draw_latents, start_code, start_coordinates
+from celebgen_cli.drawing import chain_noise, draw_latents, start_code, start_coordinates
 from celebgen_cli.errors import UsageError
 from celebgen_cli.files import read_json
 from celebgen_cli.models.folder import load_model
@@ -107,7 +108,7 @@ def test_the_target_is_where_the_guided_teacher_arrives(dataset32: Path, init: s
         prior, own = Gaussian(p.mean[:4], p.logvar[:4]), torch.arange(4)
         shape, positive, other = tuple(prior.mean.shape[1:]), features.select(own), features.select(torch.full((4,), 4))
         # the student's code is drawn without guidance, which is in its own buffers
-        code = start_code(made.model, positive, other, 1.0, lambda index: image_noise(seeds, shape, index))
+        code = start_code(made.model, positive, other, 1.0, functools.partial(chain_noise, made.model, seeds, shape))
         where, shown = start_coordinates(made.text, made.cvae, made.model, prior, code)
         teacher = made._taught(positive, other, shown)
         x = image_noise(seeds, shape)
