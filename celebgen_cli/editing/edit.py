@@ -3,6 +3,9 @@
 Both directions run in one fixed system of coordinates, that of the prior without text, p(z|""): an edit that whitened
 by one text and came back by another would move the picture by the difference of the two priors. Text enters only as
 what the network is told on the way down. Nothing is calibrated, since that corrects draws, not photographs.
+
+Where a code is drawn before the latent, the photograph's own is moved on the way down by what the words move a drawn
+one: all that text does not say of it stays (a counterfactual: Pearl 2009, Causality, section 7.1).
 """
 
 from __future__ import annotations

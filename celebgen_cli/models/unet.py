@@ -43,7 +43,7 @@ class UNetConfig:
     text_width: int = 256
     pooled_width: int = 256
     init: str = "prior"  # one of INITS: where denoising starts
-    latent_size: int = 16  # of `coarse`, as is the next: the others do not depend on it
+    latent_size: int = 16  # of `coarse`, as are the next two: the others do not depend on them
     components: int = 32
     mixture: int = 16
 
