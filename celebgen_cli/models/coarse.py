@@ -73,8 +73,9 @@ class Coarse(nn.Module):
         """
         count = len(self.basis)
         noise = noise.to(self.factor)
-        share = torch.special.ndtr(noise[:, count])
-        part = torch.searchsorted(self.part_weights.cumsum(0), share).clamp(max=len(self.part_weights) - 1)
+        bounds = self.part_weights.cumsum(0)
+        share = torch.special.ndtr(noise[:, count]) * bounds[-1]  # weights kept in few bits do not add up to 1
+        part = torch.searchsorted(bounds, share)
         return self.part_means[part] + torch.einsum("bij,bj->bi", self.part_factors[part], noise[:, :count])
 
     def draw(self, pooled: Tensor, unsaid: Tensor, other: Tensor | None = None, guidance: float = 1.0) -> Tensor:

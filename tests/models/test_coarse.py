@@ -93,6 +93,16 @@ def test_drawn_codes_have_the_shape_of_those_of_latents_not_only_their_spread() 
         assert near < 0.08 < 0.12 < far
 
 
+def test_parts_of_weight_zero_are_never_drawn() -> None:
+    coarse, _ = made()
+    coarse.part_weights.copy_(torch.tensor([0.5, 0.49, 0.0]))  # as rounding leaves them
+    coarse.part_means[2] = 1e6
+    noise = torch.zeros(3, 7)
+    noise[:, 6] = torch.tensor([-9.0, 2.5, 9.0])
+    drawn = coarse.unsaid(noise)
+    torch.testing.assert_close(drawn, coarse.part_means[[0, 1, 1]])
+
+
 def test_guidance_moves_the_mean_alone() -> None:
     coarse, _ = made()
     generator = torch.Generator().manual_seed(2)
