@@ -68,7 +68,7 @@ def draw_latents(
     positive, other = features.select(rows), features.select(torch.full_like(rows, place[negative]))
     prior = Gaussian(*(part[rows] for part in cvae.prior(features)))
     code = start_code(
-        unet, positive, other, guidance, lambda index: chain_noise(unet, seeds, prior.mean.shape[1:], index)
+        unet, positive, other, guidance, functools.partial(chain_noise, unet, seeds, prior.mean.shape[1:])
     )
     coordinates, shown = start_coordinates(text, cvae, unet, prior, code)
 
@@ -125,7 +125,7 @@ def start_code(
     """
     if unet.coarse is None:
         return None
-    return unet.coarse.draw(text.pooled, draw(CODE).to(text.pooled.device), other.pooled, guidance)
+    return unet.coarse.draw(text.pooled, draw(CODE), other.pooled, guidance)
 
 
 def start_coordinates(

@@ -8,7 +8,7 @@
 # TEXT    text encoder: a train-clip run or a model
 # LEG     name of this leg; FROM: name of the leg to go on from (none: a new model)
 # START   without FROM: a model or run whose weights the first leg begins with, such as celebgen-base128 (none: noise)
-# INIT    where denoising starts (that of the leg before, else prior); coarse draws better in few steps
+# INIT    where denoising starts (that of the leg before, else prior); coarse needs fewer steps to sample
 # BETA    weight of KL (0.03); more makes latents that say less and are learned sooner
 # VAE, UNET, DECODER  steps; at the rates of docs/recipe.md the defaults are 20 minutes of training on an H200
 # DRAWN   steps of the decoder's last training, on latents that the denoiser draws

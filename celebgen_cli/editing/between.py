@@ -85,7 +85,7 @@ def vary(
         draw = functools.partial(chain_noise, model.unet, shape=prior.mean.shape[1:])
 
         def noise(index: int) -> Tensor:
-            own, new = draw([seed] * count, index=index), draw(new_seeds[rows], index=index)
+            own, new = (draw(several, index=index) for several in ([seed] * count, new_seeds[rows]))
             return neighbours(own, new, amount)
 
         first = torch.zeros(count, dtype=torch.long, device=model.device)
@@ -119,8 +119,8 @@ def interpolate(
         draw = functools.partial(chain_noise, model.unet, shape=prior.mean.shape[1:])
 
         def noise(index: int) -> Tensor:
-            a, b = (draw([seed], index=index).repeat_interleave(len(share), dim=0) for seed in seeds)
-            return slerp(a, b, share)
+            a, b = (draw([seed], index=index).cpu().repeat_interleave(len(share), dim=0) for seed in seeds)
+            return slerp(a, b, share.cpu()).to(model.device)  # in float64, which not every device has
 
         other = texts.select(torch.full((len(share),), 2, device=model.device))
         between = Gaussian(*(torch.lerp(p[:1], p[1:2], share[:, None, None, None]) for p in prior))

@@ -58,8 +58,9 @@ class Coarse(nn.Module):
     def expected(self, pooled: Tensor, other: Tensor | None = None, guidance: float = 1.0) -> Tensor:
         """The mean [B, K] of p(w|c) for pooled text [B, p], guided.
 
-        other, guidance: the text to guide away from, and the scale: as both codes are spread alike, guiding the score
-        moves the mean alone, to other + guidance (text - other) (Ho & Salimans 2022, arXiv 2207.12598).
+        other, guidance: the text to guide away from, and the scale: the mean goes to other + guidance (text - other).
+        Where what text does not say is one Gaussian this is guidance of the score exactly, since both codes are spread
+        alike (Ho & Salimans 2022, arXiv 2207.12598); of a mixture the mean alone is moved in the same way.
         """
         said = pooled.float()
         if other is not None and guidance != 1:

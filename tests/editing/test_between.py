@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from celebgen_cli.diffusion.noise import image_noise
+from celebgen_cli.diffusion.noise import CODE, image_noise
+from celebgen_cli.drawing import chain_noise
 from celebgen_cli.editing.between import interpolate, mixed_features, neighbours, slerp, vary
 from celebgen_cli.errors import UsageError
 from celebgen_cli.pipeline import Model, load_model
@@ -85,19 +86,25 @@ def test_ends_and_neighbours_where_a_code_is_drawn_first(tmp_path: Path) -> None
     assert np.abs(far - model.sample(PROMPTS[:1], (8,), **settings).astype(int)[0]).max() <= 1
 
 
-def test_a_neighbour_keeps_its_part_of_the_mixture(tmp_path: Path) -> None:
-    model = load_model(write_tiny_model(tmp_path / "coarse", init="coarse"), "cpu", "fp32")
+def test_codes_are_mixed_after_they_were_drawn(tmp_path: Path) -> None:
+    """Noise mixed before would choose another part of the mixture on the way, and the face would jump."""
+    model, shown = load_model(write_tiny_model(tmp_path / "coarse", init="coarse"), "cpu", "fp32"), []
     coarse = model.unet.coarse
     assert coarse is not None
-    coarse.part_means.copy_(100 * torch.arange(len(coarse.part_means))[:, None])  # a jump would be seen
-    settings = settings_of(model, steps=1)
-    own = model.sample(PROMPTS[:1], (3,), **settings).astype(int)[0]
-    near, far = (
-        np.abs(vary(model, PROMPTS[0], 3, range(10, 26), amount, settings) - own).mean((1, 2, 3))
-        for amount in (1e-3, 1.0)
-    )
-    assert near.max() < 3
-    assert far.max() > 10 * near.max()
+    coarse.part_means.copy_(100 * torch.arange(len(coarse.part_means))[:, None])
+    model.unet.register_forward_pre_hook(lambda unet, given: shown.append(given[3].mean))
+    settings = settings_of(model, steps=1, guidance=1.0)
+    new = range(10, 26)
+    vary(model, "man", 3, new, 0.6, settings)
+    interpolate(model, ("man", "man"), (3, 8), [0.25, 0.5], settings)
+    own, others, end = (chain_noise(model.unet, seeds, (4, 8, 8), CODE) for seeds in ([3], new, [8]))
+    assert own.shape == (1, len(coarse.basis))
+    assert float((others - own).abs().max()) > 50  # not all of one part
+    mixed = torch.cat([
+        0.8 * own + 0.6 * others, slerp(own.expand(2, -1), end.expand(2, -1), torch.tensor([0.25, 0.5]))
+    ])  # fmt: skip
+    wanted = coarse.coordinates(coarse.draw(model.text(["man"]).pooled, mixed)).mean
+    torch.testing.assert_close(torch.cat(shown), wanted, rtol=1e-3, atol=1e-2)
 
 
 def test_equal_ends_are_a_still(model: Model) -> None:
