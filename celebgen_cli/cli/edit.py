@@ -17,16 +17,31 @@ def edit(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     strength: Annotated[
-        float, typer.Option(help="From 0, the photo as the CVAE gives it back, to 1, as far as the method goes.")
+        float, typer.Option(help="From 0, the photo as it is, to 1, as far as the method goes.")
     ] = 0.8,
     method: Annotated[
         str, typer.Option(help="invert: find the noise that the photo comes from; noise: add some of a seed.")
     ] = "invert",
     steps: Annotated[int | None, typer.Option(help="Denoising steps; as many again to invert; default: 50.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: the model's.")
+        float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: 6.")
     ] = None,
     negative: Annotated[str, typer.Option(help="What the face shall not show.")] = "",
+    shows: Annotated[
+        str | None,
+        typer.Option(
+            "--source", metavar="TEXT", show_default=False,
+            help="What the photo shows, where PROMPT then says all that it shall show; '' for nothing. Default: what "
+            "the attribute judge sees, in both.",
+        ),
+    ] = None,
+    detail: Annotated[
+        bool | None,
+        typer.Option(
+            "--detail/--no-detail", show_default=False,
+            help="Give back the fine detail that the CVAE loses, where the edit changed little; default: with invert.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise of --method noise.")] = 0,
     landmarks: Annotated[
         Path | None,
@@ -51,13 +66,18 @@ def edit(
 
       celebgen edit photo.jpg "with glasses, smiling"
 
+      celebgen edit photo.jpg "smiling woman with a hat" --source "woman" -o hat.png
+
       celebgen edit photo.jpg "old man" --method noise --strength 0.5 --seed 3 -o old.png
     """
     from celebgen_cli.cli.results import print_json, print_path
+    from celebgen_cli.diffusion.noise import check_seed
+    from celebgen_cli.editing.change import as_description, plain_change, read_change
     from celebgen_cli.editing.edit import edit as work
     from celebgen_cli.editing.edit import edit_level, edit_settings
     from celebgen_cli.editing.photos import read_photo
     from celebgen_cli.editing.results import check_free, described, picture_path, write_picture
+    from celebgen_cli.evaluation.judging import open_judge
     from celebgen_cli.pipeline import load_model
     from celebgen_cli.sampling.outputs import slug
     from celebgen_cli.sampling.settings import check_prompt
@@ -65,24 +85,40 @@ def edit(
 
     check_prompt(prompt)
     check_prompt(negative, "negative prompt")
+    if shows:
+        check_prompt(shows, "source")
+    check_seed(seed)
     path = picture_path(output or str(Path("outputs", f"{slug(photo.stem)}_{slug(prompt)}.png")))
     check_free([path], force)
     editor = load_model(model, device, "fp32")
     settings = edit_settings(editor, steps, guidance)
     level = edit_level(editor, strength, method)
     source = read_photo(photo, editor.crop, editor.size, landmarks=landmarks, already=already)
-    if not quiet and (warning := UnknownWords(editor).warning(prompt)):
-        common.say(warning)
+    unknown = UnknownWords(editor)
+    for text in (as_description(prompt) if shows is None else prompt, shows or ""):
+        if not quiet and (warning := unknown.warning(text)):
+            common.say(warning)
+    change = None
+    if shows is None:
+        judge = open_judge(None, None if model is None else str(model), device)
+        change = read_change(prompt, judge(source.pixels[None])[0], negative, editor.unknown_words)
+    read = change is not None
+    change = change or plain_change(prompt, negative, shows or "")
+    if read and not quiet:
+        common.say(f"{photo} shows: {change.source}; drawn: {change.target}")
+        if change.source == change.target:
+            common.say("warning: the photo shows this already, as the judge sees it; --source '' draws it all the same")
+    keep = method == "invert" if detail is None else detail
     with common.progress("edit", quiet=quiet) as update:
         made = work(
-            editor, source.pixels, prompt, settings, strength=strength, method=method, seed=seed, negative=negative,
-            callback=update,
-        )  # fmt: skip
+            editor, source.pixels[None], [change], settings, strength=strength, method=method, seeds=[seed],
+            detail=keep, callback=update,
+        )[0]  # fmt: skip
     metadata = described(editor, "edit", {
         "prompt": prompt, "negative": negative, "method": method, "strength": strength, "level": level,
-        **({"seed": seed} if method == "noise" else {}),
+        **({"seed": seed} if method == "noise" else {}), "source": change.source, "target": change.target,
         **{name: settings[name] for name in ("steps", "guidance", "guidance_interval", "pag", "rescale")},
-        "photo_sha256": source.sha256, "cut": source.cut, "landmarks": source.points,
+        "detail": keep, "photo_sha256": source.sha256, "cut": source.cut, "landmarks": source.points,
     })  # fmt: skip
     text = (
         f"{prompt}{chr(10) + 'Negative prompt: ' + negative if negative else ''}\nSteps: {settings['steps']}, "

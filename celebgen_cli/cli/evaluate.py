@@ -11,6 +11,7 @@ from celebgen_cli.cli import (
     evaluate_ablation,
     evaluate_attributes,
     evaluate_distances,
+    evaluate_edits,
     evaluate_memorization,
     evaluate_reconstruction,
     evaluate_report,
@@ -30,6 +31,7 @@ app.command("fd")(evaluate_distances.fd)
 
 
 app.command("reconstruction")(evaluate_reconstruction.reconstruction)
+app.command("edits")(evaluate_edits.edits)
 app.command("text")(evaluate_text.text)
 app.command("memorization")(evaluate_memorization.memorization)
 

@@ -32,12 +32,18 @@ def image_noise(
         raise ValueError(f"the index of a draw must be at least 0, not {index}")
     rows = []
     for seed in seeds:
-        if not 0 <= seed < 2**64:
-            raise UsageError(f"A seed must be from 0 to {2**64 - 1}, not {seed}.")
+        check_seed(seed)
         generator = torch.Generator(device="cpu").manual_seed(_generator_seed(int(seed), index))
         rows.append(torch.randn(tuple(shape), generator=generator, device="cpu", dtype=torch.float32))
     noise = torch.stack(rows) if rows else torch.empty((0, *shape), device="cpu")
     return noise.to(device=device or "cpu", dtype=dtype)
+
+
+def check_seed(seed: int) -> int:
+    """A seed in 0 .. 2**64 - 1; any other raises UsageError."""
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"A seed must be from 0 to {2**64 - 1}, not {seed}.")
+    return seed
 
 
 def step_noise(

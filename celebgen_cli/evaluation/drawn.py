@@ -159,11 +159,14 @@ class ModelImages:
 
 
 @functools.cache
-def drawing_code() -> str:
-    """SHA-256 of the modules that decide what a model draws, so that no figure is of what an earlier program drew."""
+def drawing_code(*more: str) -> str:
+    """SHA-256 of the modules that decide what a model draws, so that no figure is of what an earlier program drew.
+
+    more: rooms of the package that have a say besides.
+    """
     package = Path(celebgen_cli.__file__).parent
     files = [package / name for name in ("drawing.py", "pipeline.py", "settings.py")]
-    files += [path for room in ("diffusion", "models") for path in (package / room).rglob("*.py")]
+    files += [path for room in ("diffusion", "models", *more) for path in (package / room).rglob("*.py")]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())

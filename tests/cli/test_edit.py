@@ -30,8 +30,10 @@ def run(chain: Chain, *words: object) -> Any:
 def test_edit_writes_a_picture_that_says_how(here: Path, chain: Chain) -> None:
     out = run(chain, "edit", "photo.png", "old man", "--already", "face178", "--steps", 3, "--strength", 0.5)
     path = Path("outputs", "photo_old-man.png")
-    assert (out.stdout, out.stderr) == (f"{path}\n", "")
+    assert out.stdout == f"{path}\n"
     said = read_metadata(path)["edit"]
+    assert out.stderr == f"photo.png shows: {said['source']}; drawn: {said['target']}\n"
+    assert "old" in said["target"] and "young" in said["source"]
     assert (said["prompt"], said["method"], said["strength"], said["level"], said["cut"]) == (
         "old man", "invert", 0.5, 500, "already",
     )  # fmt: skip
@@ -42,8 +44,31 @@ def test_edit_writes_a_picture_that_says_how(here: Path, chain: Chain) -> None:
     )
 
 
-def test_edit_at_strength_0_is_the_reconstruction(here: Path, chain: Chain) -> None:
-    run(chain, "edit", "photo.png", "old man", "--already", "face178", "--strength", 0, "-o", "a.webp")
+def test_edit_with_the_users_own_words_for_the_photograph(here: Path, chain: Chain) -> None:
+    words = ("edit", "photo.png", "old woman", "--steps", 2, "--negative", "hat")
+    for source, target in (("young woman", "old woman"), ("", "old woman")):
+        out = run(chain, *words, "--source", source, "-o", "a.png", "--force", "--json")
+        assert out.stderr == ""
+        said = json.loads(out.stdout)["edit"]
+        assert (said["source"], said["target"]) == (source, target)
+    run(chain, *words[:5], "-o", "plain.png", "--source", "", "--method", "noise")
+    run(chain, *words[:5], "-o", "told.png", "--source", "young woman", "--method", "noise")
+    assert not np.array_equal(read_pixels(Path("plain.png")), read_pixels(Path("told.png")))
+
+
+def test_edit_says_that_there_is_nothing_to_do(here: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    import celebgen_cli.evaluation.judging as judging
+
+    monkeypatch.setattr(judging, "open_judge", lambda *given: lambda images: np.full((len(images), 40), 0.99))
+    assert "shows this already" in run(chain, "edit", "photo.png", "smiling", "--steps", 2).stderr
+    assert run(chain, "edit", "photo.png", "smiling", "--steps", 2, "-q", "--force").stderr == ""
+
+
+def test_edit_at_strength_0_is_the_photograph_or_the_reconstruction(here: Path, chain: Chain) -> None:
+    words = ("edit", "photo.png", "old man", "--already", "face178", "--strength", 0)
+    run(chain, *words, "-o", "same.png")
+    assert np.array_equal(read_pixels(Path("same.png")), read_pixels(Path("photo.png")))
+    run(chain, *words, "--no-detail", "-o", "a.webp")
     model = load_model(chain.model, "cpu", "fp32")
     assert np.array_equal(read_pixels(Path("a.webp")), model.reconstruct(read_pixels(Path("photo.png"))[None])[0])
 

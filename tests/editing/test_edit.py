@@ -1,6 +1,8 @@
 """Edits: exact ends, one system of coordinates both ways, photographs cut as the data was."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +11,20 @@ from PIL import Image
 
 from celebgen_cli.data.crops import crop_and_resize
 from celebgen_cli.diffusion.starts import deepest_inversion
-from celebgen_cli.editing.edit import edit, edit_level, edit_settings
+from celebgen_cli.editing.change import Change, plain_change
+from celebgen_cli.editing.edit import GUIDANCE, edit_level, edit_settings
+from celebgen_cli.editing.edit import edit as edit_photos
 from celebgen_cli.editing.photos import read_photo
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.pipeline import Model, load_model
 from tests.command import Chain
+
+
+def edit(
+    model: Model, face: np.ndarray, prompt: str, settings: dict[str, Any], seed: int = 0, **how: Any
+) -> np.ndarray:
+    """One photograph, by these very words."""
+    return edit_photos(model, face[None], [plain_change(prompt)], settings, seeds=[seed], **how)[0]
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +51,42 @@ def test_strength_1_with_noise_forgets_the_photo(model: Model, faces: np.ndarray
     assert np.array_equal(made(faces[0], 1), made(faces[1], 1))
     assert not np.array_equal(made(faces[0], 0.5), made(faces[1], 0.5))
     assert not np.array_equal(made(faces[0], 1), made(faces[0], 1, seed=1))
+
+
+def test_photographs_are_edited_each_by_its_own_change(model: Model, faces: np.ndarray) -> None:
+    changes, settings = [Change("man", "old man", "man"), plain_change("woman with bangs")], edit_settings(model, 4)
+    how: dict[str, Any] = {"strength": 0.6, "method": "noise", "detail": True}
+    both = edit_photos(model, faces, changes, settings, seeds=[3, 4], **how).astype(int)
+    for i in range(2):
+        one = edit_photos(model, faces[i : i + 1], changes[i : i + 1], settings, seeds=[3 + i], **how)
+        assert np.abs(both[i] - one[0]).max() <= 1
+
+
+def test_equal_words_on_both_sides_come_back(model: Model, faces: np.ndarray) -> None:
+    """Whatever the guidance: nothing lies between them."""
+    target = model.reconstruct(faces[:1]).astype(float)
+    for guidance in (1.0, 20.0):
+        settings = edit_settings(model, 100, guidance)
+        made = edit_photos(model, faces[:1], [Change("old man", "old man", "old man")], settings, strength=0.6)
+        assert np.abs(made - target).mean() < 2
+
+
+def test_detail_of_an_edit_that_does_nothing_is_the_photograph(model: Model, faces: np.ndarray) -> None:
+    made = edit_photos(model, faces, [plain_change("man")] * 2, edit_settings(model), strength=0, detail=True)
+    assert np.array_equal(made, faces)
+
+
+def test_settings_are_an_edits_own(model: Model, tmp_path: Path) -> None:
+    settings = edit_settings(model)
+    assert (settings["guidance"], settings["pag"], tuple(settings["guidance_interval"])) == (GUIDANCE, False, (0, 1))
+    from tests.networks import write_tiny_model
+
+    folder = write_tiny_model(tmp_path / "student")
+    info = json.loads((folder / "model.json").read_text())
+    info["defaults"] = {**info.get("defaults", {}), "guidance": 1.0}
+    (folder / "model.json").write_text(json.dumps(info))
+    student = load_model(folder, "cpu", "fp32")
+    assert edit_settings(student)["guidance"] == 1 and edit_settings(student, guidance=3.0)["guidance"] == 3
 
 
 @pytest.mark.parametrize("strength", [0.3, 0.7])
@@ -108,11 +155,12 @@ def test_words_move_the_photos_code_as_far_as_they_move_a_drawn_one(tmp_path: Pa
     assert coarse is not None
     model.unet.register_forward_pre_hook(lambda unet, given: shown.append(given[3].mean[:1]))
     face = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    edit(model, face, "old man", edit_settings(model, 2, guidance=3.0), strength=0.5)
+    change = Change("young man", "old man", "hat")
+    edit_photos(model, face[None], [change], edit_settings(model, 2, guidance=3.0), strength=0.5)
     with torch.no_grad():
-        own, pooled = coarse.code(model.encode(face[None])), model.text(["old man", ""]).pooled
+        own, pooled = coarse.code(model.encode(face[None])), model.text(list(change)).pooled
         unsaid = torch.randn(1, len(coarse.basis))
-        moved = coarse.draw(pooled[:1], unsaid, pooled[1:], 3.0) - coarse.draw(pooled[1:], unsaid)
+        moved = coarse.draw(pooled[1:2], unsaid, pooled[2:], 3.0) - coarse.draw(pooled[:1], unsaid)
     assert len(shown) == 4
     for calls, code in ((shown[:2], own), (shown[2:], own + 0.5 * moved)):
         for mean in calls:
