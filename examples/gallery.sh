@@ -15,8 +15,26 @@ celebgen sample "smiling woman blond hair" "old man, gray hair" "young woman wit
     -o "$out/denoising" --gif "$out/denoising.gif"
 celebgen interpolate "young woman" "old man, gray hair" --seed 1 --frames 24 --back --force -o "$out/morph.gif"
 
-# An edit of a generated face: the face, then what the words made of it.
-photo=$(celebgen sample "woman" --seed 2 -o "$out/photo")
-celebgen edit "$photo" "smiling" --already face178 --force -o "$out/smiling.png"
-celebgen edit "$photo" "eyeglasses" --already face178 --force -o "$out/eyeglasses.png"
-celebgen edit "$photo" "blond hair" --already face178 --force -o "$out/blond.png"
+# Edits of two generated faces: each face, then what the words made of it.
+for who in "woman:2" "man:5"; do
+    photo=$(celebgen sample "${who%:*}" --seed "${who#*:}" -o "$out/photo")
+    cp "$photo" "$out/${who%:*}-0.png"
+    place=1
+    for words in "smiling" "eyeglasses" "blond hair" "old" "bangs" "wearing a hat"; do
+        celebgen edit "$photo" "$words" --already face178 --force -o "$out/${who%:*}-$((place++)).png"
+    done
+done
+python - "$out" <<'END'
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from celebgen_cli.images import grid, read_pixels
+
+out = Path(sys.argv[1])
+words = ["as drawn", "smiling", "eyeglasses", "blond hair", "old", "bangs", "wearing a hat"]
+faces = [read_pixels(out / f"{who}-{place}.png") for who in ("woman", "man") for place in range(7)]
+Image.fromarray(grid(np.stack(faces), columns=7, labels=words * 2)).save(out / "edit.png")
+END

@@ -22,7 +22,7 @@ def edit(
     method: Annotated[
         str, typer.Option(help="invert: find the noise that the photo comes from; noise: add some of a seed.")
     ] = "invert",
-    steps: Annotated[int | None, typer.Option(help="Denoising steps; as many again to invert; default: 50.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps; as many again to invert; default: 25.")] = None,
     guidance: Annotated[
         float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: 6.")
     ] = None,

@@ -20,6 +20,8 @@ from celebgen_cli.data.captions.lexicon import CONFLICTS, FACIAL_HAIR, YIELDING
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 TOLD = ("Male", "Young", *HAIR, "Bald", "Bangs", "No_Beard", "Smiling", "Eyeglasses", "Wearing_Hat")
 """What may be told of a photograph unasked: its sex and whether it smiles, anything else where the face has it."""
+HIDDEN = {"Wearing_Hat": (*HAIR, "Bald", "Bangs")}
+"""What is not told of the photograph where this is asked for, which covers it: it would hold the edit back."""
 UNUSUAL = {"Young": False, "No_Beard": False}
 """Of these it is told where the face has it not."""
 SURE = 0.9
@@ -74,7 +76,8 @@ def read_change(
         return None
     named = np.where(named != 0, named, -away)
     asked = {ATTRIBUTES[i]: bool(named[i] > 0) for i in np.flatnonzero(named)}
-    found = _found(sure)
+    hidden = {name for one, present in asked.items() if present for name in HIDDEN.get(one, ())}
+    found = {name: value for name, value in _found(sure).items() if name not in hidden}
     source, target = dict(found), dict(found)
     for name, present in asked.items():
         target[name] = present

@@ -32,7 +32,7 @@ from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.pipeline import Model
 
 METHODS = ("invert", "noise")
-STEPS = 50  # of either direction: the error of an inversion falls with the length of its steps
+STEPS = 25  # of either direction: the error of an inversion falls with the length of its steps
 GUIDANCE = 6.0  # figures in docs/decisions.md, Edits
 
 
