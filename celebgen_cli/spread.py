@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from celebgen_cli.pipeline import Frames, Model
 from celebgen_cli.processes import World, group_for_waiting, noticing, world
 
 if TYPE_CHECKING:
+    from celebgen_cli.editing.change import Change
     from celebgen_cli.evaluation.features import Announce, Inception
 
 Frame = tuple[int, int, np.ndarray]  # first, step and faces, as `Model.sample` gives them
@@ -35,7 +36,7 @@ class Helper:
     inception: Inception | None = None
 
     def load_model(self, path: Path | None, device: str | None, precision: str) -> None:
-        """Load the model that `sample` and `reconstruct` are about."""
+        """Load the model that `sample`, `reconstruct` and `edit` are about."""
         self.model = pipeline.load_model(path, device, precision)
 
     def sample(
@@ -51,6 +52,15 @@ class Helper:
         """See `Model.reconstruct`."""
         assert self.model is not None
         return self.model.reconstruct(images, batch_size)
+
+    def edit(
+        self, photos: np.ndarray, changes: Sequence[Change], settings: Mapping[str, Any], how: Mapping[str, Any]
+    ) -> np.ndarray:
+        """See `celebgen_cli.editing.edit.edit`."""
+        from celebgen_cli.editing.edit import edit
+
+        assert self.model is not None
+        return edit(self.model, photos, changes, settings, **how) if len(photos) else photos
 
     def load_inception(self, weights: Path | str | None, device: str) -> None:
         """Load the network of `features`."""
@@ -185,6 +195,18 @@ class SpreadModel(Model):
         shares = [(np.asarray(images[part]), batch_size) for part in parts(len(images))]
         alone = super().reconstruct
         return np.concatenate(ask("reconstruct", shares, lambda: alone(*shares[0])))
+
+
+def edit(
+    model: Model, photos: np.ndarray, changes: Sequence[Change], settings: Mapping[str, Any], **how: Any
+) -> np.ndarray:
+    """`celebgen_cli.editing.edit.edit`, by all processes where there are several; `how` names no seeds."""
+    helper = Helper()
+    helper.model = model
+    if not isinstance(model, SpreadModel):
+        return helper.edit(photos, changes, settings, how)
+    shares = [(photos[part], list(changes[part]), dict(settings), how) for part in parts(len(photos))]
+    return np.concatenate(ask("edit", shares, lambda: helper.edit(*shares[0])))
 
 
 class SpreadInception:

@@ -11,11 +11,11 @@ import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.editing.change import plain_change, read_change
-from celebgen_cli.editing.edit import edit
 from celebgen_cli.evaluation.drawn import drawing_code
 from celebgen_cli.evaluation.judging import JudgeFeatures
 from celebgen_cli.evaluation.similarity import lpips, network_digest
 from celebgen_cli.evaluation.sources import SplitImages
+from celebgen_cli.spread import edit
 
 if TYPE_CHECKING:
     from celebgen_cli.data.captions import CaptionSource

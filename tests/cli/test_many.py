@@ -16,8 +16,8 @@ from PIL import Image
 
 from celebgen_cli.training.checkpoints import load_tensors
 from tests.command import ENVIRONMENT, Chain, invoke, one_sentence
-from tests.evaluation.conftest import StubExtractor
-from tests.faces import write_celeba
+from tests.evaluation.conftest import StubExtractor, write_dataset
+from tests.faces import random_attributes, write_celeba
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = ("smiling woman", "old man", "bald man")
@@ -132,6 +132,22 @@ def test_faces_and_figures_are_those_of_one_process(
     # where `auto` is bf16, the size of a batch moves pixels by a level or two
     assert ours["fid"] == pytest.approx(theirs["fid"], rel=1e-2)
     assert ours["generated"]["n"] == theirs["generated"]["n"] == 7
+
+
+def test_edits_are_those_of_one_process(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELEBGEN_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    labels = np.stack([random_attributes(rng) for _ in range(120)])
+    data = write_dataset(tmp_path / "data", rng.integers(0, 256, (120, 32, 32, 3), np.uint8), labels)
+    words = ["evaluate", "edits", model_folder, data, "-n", 10, "--steps", 2, "--no-cache", "--device", "cpu", "-q"]
+    shared = in_two(tmp_path, [*words, "--sheet", tmp_path / "two.png"])  # one photograph an edit: one has none to do
+    alone = invoke(*words, "--sheet", tmp_path / "one.png")
+    assert alone.exit_code == 0, alone.stderr
+    assert shared == [alone.stdout, ""]
+    pair = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("one", "two"))
+    assert np.abs(np.subtract(*pair)).max() <= 2  # bf16 where `auto` is that
 
 
 def test_fid_on_the_way_is_that_of_one_process(
