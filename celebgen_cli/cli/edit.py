@@ -95,7 +95,8 @@ def edit(
     level = edit_level(editor, strength, method)
     source = read_photo(photo, editor.crop, editor.size, landmarks=landmarks, already=already)
     unknown = UnknownWords(editor)
-    for text in (as_description(prompt) if shows is None else prompt, shows or ""):
+    told = prompt if shows else as_description(prompt)
+    for text in (told, shows or "", negative):
         if not quiet and (warning := unknown.warning(text)):
             common.say(warning)
     change = None
@@ -103,10 +104,11 @@ def edit(
         judge = open_judge(None, None if model is None else str(model), device)
         change = read_change(prompt, judge(source.pixels[None])[0], negative, editor.unknown_words)
     read = change is not None
-    change = change or plain_change(prompt, negative, shows or "")
-    if read and not quiet:
-        common.say(f"{photo} shows: {change.source}; drawn: {change.target}")
-        if change.source == change.target:
+    change = change or plain_change(told, negative, shows or "")
+    if not quiet and shows is None:
+        seen = f"shows: {change.source}" if read else "is not read, as the prompts name more than a judge knows, or less"
+        common.say(f"{photo} {seen}; drawn: {change.target}")
+        if read and change.source == change.target:
             common.say("warning: the photo shows this already, as the judge sees it; --source '' draws it all the same")
     keep = method == "invert" if detail is None else detail
     with common.progress("edit", quiet=quiet) as update:
@@ -116,7 +118,7 @@ def edit(
         )[0]  # fmt: skip
     metadata = described(editor, "edit", {
         "prompt": prompt, "negative": negative, "method": method, "strength": strength, "level": level,
-        **({"seed": seed} if method == "noise" else {}), "source": change.source, "target": change.target,
+        **({"seed": seed} if method == "noise" else {}), **change._asdict(),
         **{name: settings[name] for name in ("steps", "guidance", "guidance_interval", "pag", "rescale")},
         "detail": keep, "photo_sha256": source.sha256, "cut": source.cut, "landmarks": source.points,
     })  # fmt: skip

@@ -47,7 +47,7 @@ def edits(
     judge: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN|MODEL", help="Attribute judge. Default: the model's own, else that of the model in the box."
+            metavar="RUN|MODEL", help="Judge of the results. Default: the model's own, else the one in the box."
         ),
     ] = None,
     sheet: Annotated[
@@ -65,6 +65,8 @@ def edits(
     Ten prompts edit photographs that lack by their labels what is asked for. A small network judges them: `hit` is the
     share that shows it then, beside the photographs before (it errs) and real faces that have it (the ceiling); `kept`
     the share of its other answers that are as before, beside those on photographs that only went through the CVAE.
+    What photographs show is read by the model's own judge, whichever judge the result; it is drawn as fast as can be
+    (bf16 where that is fast), where `celebgen edit` takes fp32.
     """
     from celebgen_cli.errors import UsageError
     from celebgen_cli.evaluation.edits import evaluate_edits
@@ -111,5 +113,5 @@ def _row(name: str, *cells: Any) -> str:
     return f"{name:<16}" + "".join(f"{cell:>9}" for cell in cells)
 
 
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"

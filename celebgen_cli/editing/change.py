@@ -8,29 +8,42 @@ between. So a judge says what the photograph shows, and both texts tell that.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES, INDEX
 from celebgen_cli.data.captions import prompt_for, read_caption, vocabulary
-from celebgen_cli.data.captions.lexicon import CONFLICTS, FACIAL_HAIR, YIELDING
+from celebgen_cli.data.captions.lexicon import CONFLICTS, FACIAL_HAIR, YIELDING, lexicon
 
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
-TOLD = ("Male", "Young", *HAIR, "Bald", "Bangs", "No_Beard", "Smiling", "Eyeglasses", "Wearing_Hat")
+TOLD = ("Male", "Young", "Bald", *HAIR, "Bangs", "No_Beard", "Smiling", "Eyeglasses", "Wearing_Hat")
 """What may be told of a photograph unasked: its sex and whether it smiles, anything else where the face has it."""
 HIDDEN = {"Wearing_Hat": (*HAIR, "Bald", "Bangs")}
 """What is not told of the photograph where this is asked for, which covers it: it would hold the edit back."""
 UNUSUAL = {"Young": False, "No_Beard": False}
 """Of these it is told where the face has it not."""
-SURE = 0.9
-"""From where on a judge is believed that a photograph shows already what is asked for."""
+SURE, SURE_OF_NONE = 0.9, 0.98
+"""From where on a judge is believed that a photograph shows already what is asked for, or lacks what shall go: of rare
+things it says no too easily."""
 MOST = 6
 """Attributes in a text, as in the captions that the text encoder knows."""
 
-_REMOVING = re.compile(r"\b(?:remove|take off|shave(?: off)?|get rid of|lose|delete)\b", re.IGNORECASE)
-_ADDING = re.compile(r"\b(?:make|give|add|put on)\b(?: (?:him|her|them|it|me)\b)?\s*", re.IGNORECASE)
+_WORD = re.compile(r"\w+(?:[-'’]\w+)*")
+_ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for order, description in (
+    (r"make[- ]up\b", "makeup"),
+    (r"take (?!off)([\w ]{1,30}?) off\b", r"without \1"),
+    (r"(?:remov(?:e|ing)|take off|shave(?: off)?|get rid of|lose|delete|stop|less|do not|don['’]t|no longer|w/o|replace"
+     r"|instead of)(?!\w)", "without"),
+    (r"(?:change|turn|dye|make) (?:(?:the|his|her|their|my) )?hair (?:colou?r )?(?:to |into )?(\w+)", r"\1 hair"),
+    (r"(?:make|give|add|put on)\b(?: (?:him|her|them|it|me)\b)?\s*", "with "),
+    (r"younger\b", "young"),
+    (r"sunglasses\b", "glasses"),
+))  # fmt: skip
+_DENIAL = re.compile(r"\b(without|not|no)\b|(\b(?:with|but|wearing)\b|[.;])|(,)|\b(and|or)\b", re.IGNORECASE)
+_OR_FOLLOWS = re.compile(r"[^.;]*?\bor\b", re.IGNORECASE)
+_NEVER_IN_A_LIST = {INDEX[name] for name in ("Smiling", "Male", "Young", "Bald", "Attractive", "Chubby")}
 _PAIRS = {frozenset(pair) for pair in (*CONFLICTS, *YIELDING)}
 
 
@@ -38,7 +51,7 @@ class Change(NamedTuple):
     """The texts of one edit.
 
     source: what the photograph shows; empty where nothing is known of it. target: what it shall show. other: what
-    guidance leads away from, which is the source where no negative prompt stands in its place.
+    guidance leads away from: the source, with what a negative prompt says besides.
     """
 
     source: str
@@ -47,8 +60,8 @@ class Change(NamedTuple):
 
 
 def plain_change(prompt: str, negative: str = "", source: str = "") -> Change:
-    """The change with these very words: guidance leads away from the negative prompt, else from the source."""
-    return Change(source, prompt, negative or source)
+    """The change with these very words: guidance leads away from the source and the negative prompt."""
+    return Change(source, prompt, ", ".join(text for text in (source, negative) if text))
 
 
 def read_change(
@@ -57,8 +70,8 @@ def read_change(
     """The change of a photograph by a prompt whose words the captions' grammar can read.
 
     What is asked for (or, in the negative prompt, asked away) is told one way of the target and the other way of the
-    source, unless the judge is `SURE` that the photograph has it so. Everything else is told of both alike, but for
-    what the request rules out (a bald head has no bangs).
+    source, unless the judge is sure (`SURE`) that the photograph has it so. Everything else is told of both alike, but
+    for what the request rules out (a bald head has no bangs).
 
     Args:
         sure: float [40], how sure a judge is of each attribute of the photograph.
@@ -67,32 +80,71 @@ def read_change(
     Returns:
         None where the prompts have words that only the text encoder knows, or name nothing.
     """
-    prompt, known = as_description(prompt), set(vocabulary())
+    prompt, negative, known = as_description(prompt), as_description(negative), set(vocabulary())
     for text in (prompt, negative):
-        if not _words(text) - known <= set(_words(" ".join(unknown(text)))):
+        if not _words(text) - known <= _words(" ".join(unknown(text))):
             return None
-    named, away = read_caption(prompt), read_caption(negative)
+    named, away = _named(prompt), _named(negative)
     if not named.any() or (_words(negative) and not away.any()):
         return None
     named = np.where(named != 0, named, -away)
     asked = {ATTRIBUTES[i]: bool(named[i] > 0) for i in np.flatnonzero(named)}
     hidden = {name for one, present in asked.items() if present for name in HIDDEN.get(one, ())}
     found = {name: value for name, value in _found(sure).items() if name not in hidden}
-    source, target = dict(found), dict(found)
-    for name, present in asked.items():
-        target[name] = present
-        if name in HAIR and present:  # the photograph's own colour is said, or none, but not "without blond hair"
-            if sure[INDEX[name]] < SURE:
-                source.pop(name, None)
-            continue
-        has = sure[INDEX[name]] if present else 1 - sure[INDEX[name]]
-        source[name] = present if has >= SURE else not present
-    return Change(before := _text(source, asked), _text(_consistent(target, asked), asked), before)
+    before = {name: _has(name, present, sure[INDEX[name]]) for name, present in asked.items()}
+    if any(before[name] != asked[name] for name in asked):  # then what the words imply but change nothing goes
+        asked = {name: v for name, v in asked.items() if before[name] != v or name in TOLD}
+    source, target = {**found, **{name: before[name] for name in asked}}, {**found, **asked}
+    for name, present in asked.items():  # the photograph's own colour is said, or none, but not "without blond hair"
+        if name in HAIR and present and not before[name]:
+            del source[name]
+    names = _chosen(source, asked)
+    target = _consistent({name: target[name] for name in names if name in target}, asked)
+    return Change(told := _text(source, names), _text(target, names), told)
 
 
 def as_description(prompt: str) -> str:
     """Orders in the words of a description: "make her smile, remove the glasses" is "smile, without the glasses"."""
-    return _ADDING.sub("", _REMOVING.sub("without", prompt)).strip() or prompt
+    text = prompt
+    for order, description in _ORDERS:
+        text = order.sub(description, text)
+    return re.sub(r"^with (?=\w)", "", " ".join(text.split())) if text != prompt else prompt
+
+
+def _named(text: str) -> np.ndarray:
+    """What a description names, int8 [40]: `read_caption`, and denials that captions do not have ("not young")."""
+    named, denied, listed, at = np.zeros(len(ATTRIBUTES), np.int8), False, False, 0
+    marks = [*_DENIAL.finditer(text)]
+    if not any(mark[1] for mark in marks):
+        return read_caption(text)
+    for mark in (*marks, None):
+        said = _read_part(text[at : mark.start() if mark else len(text)], denied, listed)
+        named = np.where(said != 0, said, named).astype(np.int8)
+        if mark is None:
+            return named
+        at, listed = mark.end(), bool(mark[4])
+        if mark[3]:  # "without glasses, beard or hat" goes on at the comma, "without glasses, smiling" does not
+            until = next((after.start() for after in marks if after.start() > at and (after[1] or after[2])), len(text))
+            denied = denied and bool(_OR_FOLLOWS.match(text[at:until]))
+        elif not mark[4]:
+            denied = bool(mark[1])
+    return named
+
+
+def _read_part(part: str, denied: bool, listed: bool) -> np.ndarray:
+    """What a part of a description names, which may be denied; listed: "and" stands before it."""
+    said = read_caption(part)
+    if not denied or (listed and said.any() and set(np.flatnonzero(said).tolist()) <= _NEVER_IN_A_LIST):
+        return said
+    without = read_caption(f"without {part}")
+    right = (said != 0) & (without == -said)  # a goatee that is gone leaves the beard, as captions have it
+    return np.where(right, without, 0).astype(np.int8) if right.any() else -said
+
+
+def _has(name: str, asked: bool, sure: float) -> bool:
+    """What is told of the photograph about something that is asked for, or asked away."""
+    bar = SURE if asked or name in ("Male", *UNUSUAL) else SURE_OF_NONE
+    return asked if (sure if asked else 1 - sure) >= bar else not asked
 
 
 def _found(sure: np.ndarray) -> dict[str, bool]:
@@ -121,12 +173,22 @@ def _consistent(facts: dict[str, bool], asked: dict[str, bool]) -> dict[str, boo
     return kept
 
 
-def _text(facts: dict[str, bool], asked: dict[str, bool]) -> str:
-    """The plain wording of the sex, of what was asked for, and of the rest as far as there is room, in one order."""
-    rank = [*TOLD, *(name for name in ATTRIBUTES if name not in TOLD)].index
-    first = sorted(facts, key=lambda name: (name != "Male", name not in asked, rank(name)))[: max(MOST, len(asked))]
-    return prompt_for({name: facts[name] for name in sorted(first, key=rank)})
+def _chosen(source: dict[str, bool], asked: dict[str, bool]) -> list[str]:
+    """What both texts tell, in one order: the sex, what was asked for, and the rest as far as there is room."""
+    names = sorted({*source, *asked}, key=lambda name: (name != "Male", name not in asked, _rank(name)))
+    return sorted(names[: max(MOST, len({"Male", *asked}))], key=_rank)
+
+
+def _rank(name: str) -> int:
+    return TOLD.index(name) if name in TOLD else len(TOLD) + INDEX[name]
+
+
+def _text(facts: dict[str, bool], names: Sequence[str]) -> str:
+    """The plain wording of these facts. What captions never deny is not denied: it would be read as its opposite."""
+    absent = lexicon().absent
+    said = {name: facts[name] for name in names if name in facts}
+    return prompt_for({name: v for name, v in said.items() if v or absent[INDEX[name]].weight > 0 or name == "Male"})
 
 
 def _words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z0-9]+(?:[-'’][a-z0-9]+)*", text.lower()))
+    return set(_WORD.findall(text.lower()))

@@ -166,7 +166,8 @@ def drawing_code(*more: str) -> str:
     """
     package = Path(celebgen_cli.__file__).parent
     files = [package / name for name in ("drawing.py", "pipeline.py", "settings.py")]
-    files += [path for room in ("diffusion", "models", *more) for path in (package / room).rglob("*.py")]
+    rooms = [package / room for room in ("diffusion", "models", *more)]
+    files += [path for room in rooms for ending in ("*.py", "*.toml") for path in room.rglob(ending)]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())

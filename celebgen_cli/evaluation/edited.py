@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES
-from celebgen_cli.editing.change import plain_change, read_change
+from celebgen_cli.editing.change import as_description, plain_change, read_change
 from celebgen_cli.evaluation.drawn import drawing_code
 from celebgen_cli.evaluation.judging import JudgeFeatures
 from celebgen_cli.evaluation.similarity import lpips, network_digest
@@ -61,30 +61,30 @@ class Edited:
 
     Args:
         how: strength, method and detail, as `editing.edit.edit` takes them.
-        read: whether the judge says what the photograph shows (see `read_change`).
+        judge: says what is seen in the end. reader: says what a photograph shows (see `read_change`); None: nobody.
     """
 
     name = "edit"
 
     def __init__(
         self, model: Model, judge: JudgeFeatures, network: LPIPS | None, prompt: str, settings: Mapping[str, Any],
-        how: Mapping[str, Any], read: bool,
+        how: Mapping[str, Any], reader: JudgeFeatures | None,
     ) -> None:  # fmt: skip
         self.model, self.judge, self.network, self.prompt = model, judge, network, prompt
-        self._settings, self._how, self._read = settings, how, read
+        self._settings, self._how, self._reader = settings, how, reader
         self.dimensions = len(ATTRIBUTES) + (network is not None)
         self.layer = "judge" + (",lpips" if network is not None else "")
-        parts = [model.sha256, model.precision, drawing_code("editing"), judge.weights_sha256]
-        parts += [network_digest(network), json.dumps([prompt, dict(settings), dict(how), read], sort_keys=True)]
+        parts = [model.sha256, model.precision, drawing_code("editing", "data/captions"), judge.weights_sha256]
+        parts += [network_digest(network), json.dumps([prompt, dict(settings), dict(how)], sort_keys=True)]
+        parts += [reader.weights_sha256 if reader else ""]
         self.weights_sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def pictures(self, photos: np.ndarray) -> np.ndarray:
         """Photographs uint8 [B, S, S, 3], edited."""
-        plain = plain_change(self.prompt)
-        changes = [
-            (read_change(self.prompt, sure, unknown=self.model.unknown_words) or plain) if self._read else plain
-            for sure in self.judge(photos)
-        ]
+        changes = [plain_change(as_description(self.prompt))] * len(photos)
+        if self._reader is not None:
+            read = [read_change(self.prompt, sure, unknown=self.model.unknown_words) for sure in self._reader(photos)]
+            changes = [change or plain for change, plain in zip(read, changes, strict=True)]
         return edit(self.model, photos, changes, self._settings, **self._how)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ class Rebuilt(Edited):
     name = "rebuilt"
 
     def __init__(self, model: Model, judge: JudgeFeatures, network: LPIPS | None) -> None:
-        super().__init__(model, judge, network, "", {}, {}, False)
+        super().__init__(model, judge, network, "", {}, {}, None)
 
     def pictures(self, photos: np.ndarray) -> np.ndarray:
         """Photographs uint8 [B, S, S, 3], reconstructed."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES, INDEX
 from celebgen_cli.data.captions.lexicon import CONFLICTS, YIELDING
+from celebgen_cli.editing.change import HIDDEN
 from celebgen_cli.editing.edit import edit_level, edit_settings
 from celebgen_cli.errors import UsageError
 from celebgen_cli.evaluation import compare
@@ -70,9 +71,10 @@ class EditTally:
 
     Attributes:
         n: photographs. hit: share that shows what was asked for. interval: 95 % of it (Wilson).
-        before: the same share of the photographs themselves: the judge errs. ceiling: of real faces that have it so.
-        kept: share of the judge's other answers that are as before; attributes that what was asked for rules out or in
-            by the grammar's rules (hair of another colour) do not count. kept_by_cvae: the same of reconstructions.
+        before: the same share of the photographs themselves: the judge errs. ceiling: of real faces that have it so,
+            None where no face of the dataset has.
+        kept: share of the judge's other answers that are as before; what the request rules out or hides (hair of
+            another colour, hair under a hat) does not count. kept_by_cvae: the same of reconstructions.
         lpips: mean distance to the photographs (AlexNet), None without its weights. lpips_of_cvae: of reconstructions.
     """
 
@@ -80,7 +82,7 @@ class EditTally:
     hit: float
     interval: tuple[float, float]
     before: float
-    ceiling: float
+    ceiling: float | None
     kept: float
     kept_by_cvae: float
     lpips: float | None
@@ -159,12 +161,13 @@ def evaluate_edits(
         listener.say(f"LPIPS is left out: no AlexNet is here (--perceptual-weights DIR, or ${LPIPS_VARIABLE})")
     rows = choose(reference.attributes, options.num or DEFAULT_NUM, options.seed)
     eyes = open_judge(judge, model, options.device)
+    reader = open_judge(None, model, options.device) if read else None  # as `celebgen edit` reads
     size, cache = options.batch_size or 16, options.cache
     truth = features_of(reference, eyes, batch_size=64, progress=listener.progress("real"), cache=cache)
     bar = thresholds(truth, reference.attributes)
     tables, shown = [], []
     for one in EDITS:
-        photos, change = Picked(reference, rows[one]), Edited(editor, eyes, network, one.prompt, settings, how, read)
+        photos, change = Picked(reference, rows[one]), Edited(editor, eyes, network, one.prompt, settings, how, reader)
         after, rebuilt = (
             features_of(photos, numbers, batch_size=size, progress=listener.progress(label), cache=cache)
             for numbers, label in ((change, one.prompt), (Rebuilt(editor, eyes, network), "rebuilt"))
@@ -230,6 +233,7 @@ def _table(
     column, count = INDEX[one.attribute], len(ATTRIBUTES)
     others = np.ones(count, dtype=bool)
     others[[column, *(INDEX[b] for pair in (*CONFLICTS, *YIELDING) if one.attribute in pair for b in pair)]] = False
+    others[[INDEX[name] for name in HIDDEN.get(one.attribute, ()) if one.present]] = False
     seen, made, back = (answers[:, :count] > bar for answers in (truth[rows], after, rebuilt))
     has = (labels[:, column] > 0) == one.present
     ceiling = float(((truth[has, column] > bar[column]) == one.present).mean()) if has.any() else np.nan
@@ -243,8 +247,8 @@ def _table(
 
 def _tally(table: np.ndarray, with_lpips: bool) -> EditTally:
     means = dict(zip(COLUMNS, map(float, table.mean(axis=0)), strict=True))
-    hit, moved, back = means.pop("hit"), means.pop("lpips"), means.pop("lpips_of_cvae")
+    hit, ceiling, moved, back = (means.pop(name) for name in ("hit", "ceiling", "lpips", "lpips_of_cvae"))
     return EditTally(
-        len(table), hit, wilson(hit * len(table), len(table)), **means,
+        len(table), hit, wilson(hit * len(table), len(table)), **means, ceiling=None if np.isnan(ceiling) else ceiling,
         lpips=moved if with_lpips else None, lpips_of_cvae=back if with_lpips else None,
     )  # fmt: skip

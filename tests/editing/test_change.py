@@ -81,9 +81,36 @@ def test_a_negative_prompt_is_asked_away() -> None:
 
 
 def test_many_requests_leave_no_room_for_the_rest() -> None:
-    change = read_change("double chin, chubby, big nose, pale skin, wearing a necktie", MAN)
+    for prompt in ("double chin, chubby, big nose, pale skin, wearing a necktie",
+                   "smiling, glasses, old, bangs, double chin, big nose, wearing earrings"):  # fmt: skip
+        change = read_change(prompt, MAN)
+        assert change is not None
+        after = named(change.target)
+        assert {name: 1 for name in after if name != "Male"} | after == after | named(prompt)
+        assert set(named(prompt)) | {"Male"} == set(after) and "Black_Hair" not in after
+
+
+@pytest.mark.parametrize("prompt", ["bald", "woman with earrings", "smiling", "wearing a hat", "big nose"])
+def test_both_texts_tell_the_same_of_a_face_with_much_to_tell(prompt: str) -> None:
+    photo = judged(Male=0.9, Gray_Hair=0.8, Young=0.1, No_Beard=0.1, Smiling=0.8, Eyeglasses=0.9, Bangs=0.7)
+    change = read_change(prompt, photo)
     assert change is not None
-    assert len(named(change.target)) == 6 and "Black_Hair" not in named(change.target)
+    before, after = named(change.source), named(change.target)
+    assert set(after) - set(before) <= set(named(prompt))
+
+
+def test_what_captions_never_deny_is_not_denied() -> None:
+    """"without a big nose" means a big nose to a text encoder that never met it."""
+    change = read_change("big nose, wavy hair", MAN)
+    assert change is not None
+    assert not {"Big_Nose", "Wavy_Hair"} & set(named(change.source)) and "without" not in change.source
+    assert {"Big_Nose", "Wavy_Hair"} <= set(named(change.target))
+
+
+def test_a_bald_head_has_no_hair_to_tell_of() -> None:
+    change = read_change("smiling", judged(Male=0.99, Bald=0.9, Gray_Hair=0.95, Black_Hair=0.6))
+    assert change is not None
+    assert named(change.source)["Bald"] == 1 and not {"Gray_Hair", "Black_Hair"} & set(named(change.source))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +130,56 @@ def test_orders_to_remove_are_understood(words: str) -> None:
 
 def test_orders_are_descriptions() -> None:
     assert as_description("make her smile, remove the glasses") == "smile, without the glasses"
-    assert as_description("Add glasses and give him a beard") == "glasses and a beard"
+    assert as_description("Add glasses and give him a beard") == "glasses and with a beard"
     assert as_description("a man with makeup") == "a man with makeup"
     assert as_description("make") == "make"
+    assert as_description("take her hat off") == "without her hat"
+    assert as_description("turn the hair black") == as_description("change hair to black") == "black hair"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "attribute", "value"),
+    [
+        ("don't smile", "Smiling", -1),
+        ("stop smiling", "Smiling", -1),
+        ("take the glasses off", "Eyeglasses", -1),
+        ("with sunglasses", "Eyeglasses", 1),
+        ("not young", "Young", -1),
+        ("younger", "Young", 1),
+        ("older", "Young", -1),
+        ("not a man", "Male", -1),
+        ("remove the glasses, make him smile", "Smiling", 1),
+        ("get rid of the beard and add a hat", "Wearing_Hat", 1),
+        ("make him old, remove the beard, add a hat", "No_Beard", 1),
+        ("remove the black hat", "Wearing_Hat", -1),
+        ("remove his thick beard", "No_Beard", 1),
+        ("no longer young", "Young", -1),
+        ("not old", "Young", 1),
+        ("without glasses, beard or hat", "Wearing_Hat", -1),
+        ("no make up", "Heavy_Makeup", -1),
+        ("replace black hair with blond hair", "Blond_Hair", 1),
+        ("less makeup", "Heavy_Makeup", -1),
+        ("no glasses and smiling", "Smiling", 1),
+        ("smiling, not bald", "Smiling", 1),
+        ("change her hair to blond", "Blond_Hair", 1),
+        ("without glasses or a hat", "Wearing_Hat", -1),
+        ("a beard but no glasses", "No_Beard", -1),
+    ],
+)
+def test_people_say_it_in_many_ways(prompt: str, attribute: str, value: int) -> None:
+    photo = judged(Male=0.6)
+    photo[INDEX[attribute]] = 0.5
+    change = read_change(prompt, photo, unknown=lambda text: text.split())
+    assert change is not None
+    before, after = named(change.source), named(change.target)
+    assert after.get(attribute) == value
+    assert before.get(attribute) != value
+
+
+def test_what_words_imply_but_change_nothing_is_not_told() -> None:
+    change = read_change("clean-shaven", MAN)
+    plain = read_change("without a beard", MAN)
+    assert plain is not None and change is not None and change.target == plain.target
 
 
 def test_words_that_nobody_knows_are_passed_over() -> None:
@@ -114,5 +188,6 @@ def test_words_that_nobody_knows_are_passed_over() -> None:
 
 def test_plain_words() -> None:
     assert plain_change("old man") == Change("", "old man", "")
-    assert plain_change("old man", "hat", "young man") == Change("young man", "old man", "hat")
+    assert plain_change("old man", "hat", "young man") == Change("young man", "old man", "young man, hat")
+    assert plain_change("old man", "hat") == Change("", "old man", "hat")
     assert plain_change("old man", source="young man").other == "young man"
