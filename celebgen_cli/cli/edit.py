@@ -106,7 +106,7 @@ def edit(
     read = change is not None
     change = change or plain_change(told, negative, shows or "")
     if not quiet and shows is None:
-        seen = f"shows: {change.source}" if read else "is not read, as the prompts name more than a judge knows, or less"
+        seen = f"shows: {change.source}" if read else "is not read: the prompts say more than a judge knows, or less"
         common.say(f"{photo} {seen}; drawn: {change.target}")
         if read and change.source == change.target:
             common.say("warning: the photo shows this already, as the judge sees it; --source '' draws it all the same")
