@@ -108,7 +108,7 @@ def as_description(prompt: str) -> str:
     text = prompt
     for order, description in _ORDERS:
         text = order.sub(description, text)
-    return re.sub(r"^with (?=\w)", "", " ".join(text.split())) if text != prompt else prompt
+    return prompt if text == prompt else re.sub(r"^with\b ?", "", " ".join(text.split())) or prompt
 
 
 def _named(text: str) -> np.ndarray:
