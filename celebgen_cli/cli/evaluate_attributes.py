@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from celebgen_cli.cli.evaluate_common import Computing, Drawing, Json, Seed, listening, print_json, remark, side, tools
+from celebgen_cli.cli.evaluate_common import (
+    Computing,
+    Drawing,
+    Json,
+    Labelled,
+    Seed,
+    listening,
+    print_json,
+    remark,
+    share,
+    side,
+    tools,
+)
 from celebgen_cli.cli.groups import grouped
 
 if TYPE_CHECKING:
@@ -31,14 +43,7 @@ def attributes(
             show_default=False,
         ),
     ] = None,
-    real: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[REAL]",
-            help="DATASET[:SPLIT] with attributes. Default: the valid split of $CELEBGEN_DATASET.",
-            show_default=False,
-        ),
-    ] = None,
+    real: Labelled = None,
     num: Annotated[
         int | None,
         typer.Option("--num", "-n", min=2, help="Faces. Default: 500 of a model, all of a folder."),
@@ -88,14 +93,14 @@ def lines(result: AttributesResult) -> list[str]:
     """The result as text: figures, tables, the worst prompts."""
     total = result.total
     said = [
-        f"obedience  {_share(total.obedience)} of the way from floor to ceiling{_interval(result, 'obedience')}",
-        f"hit rate   {_share(total.hit)}{_interval(result, 'hit')}, {_share(total.of_ceiling)} of the ceiling",
-        f"ceiling    {_share(total.ceiling)}{_interval(result, 'ceiling')}, real faces that have what is named",
-        f"floor      {_share(total.floor)}{_interval(result, 'floor')}, the same faces against other prompts",
+        f"obedience  {share(total.obedience)} of the way from floor to ceiling{_interval(result, 'obedience')}",
+        f"hit rate   {share(total.hit)}{_interval(result, 'hit')}, {share(total.of_ceiling)} of the ceiling",
+        f"ceiling    {share(total.ceiling)}{_interval(result, 'ceiling')}, real faces that have what is named",
+        f"floor      {share(total.floor)}{_interval(result, 'floor')}, the same faces against other prompts",
         f"generated  {side(vars(result))}",
         f"prompts    {total.n} that name {total.named} attributes in all; {result.alone} more for one attribute alone",
         f"real       {result.real}",
-        f"judge      {result.judge}, {_share(result.accuracy)} of its answers on the real faces are right",
+        f"judge      {result.judge}, {share(result.accuracy)} of its answers on the real faces are right",
         f"tools      {tools()}",
         "",
         _row("", *COLUMNS),
@@ -115,7 +120,7 @@ def lines(result: AttributesResult) -> list[str]:
             if tally is not None:
                 interval = result.hits[name][way]
                 assert interval is not None
-                said.append(f"{_tally(name, tally)}  {_share(interval[0])} to {_share(interval[1])}")
+                said.append(f"{_tally(name, tally)}  {share(interval[0])} to {share(interval[1])}")
     if result.worst:
         said += ["", "worst prompts"]
     for one in result.worst:
@@ -126,17 +131,13 @@ def lines(result: AttributesResult) -> list[str]:
 
 def _tally(name: str, tally: Tally) -> str:
     obeyed = None if tally.ceiling - tally.floor < NEAR else tally.obedience
-    return _row(name, tally.n, *map(_share, (tally.hit, tally.ceiling, tally.floor, obeyed)))
+    return _row(name, tally.n, *map(share, (tally.hit, tally.ceiling, tally.floor, obeyed)))
 
 
 def _row(name: str, *cells: Any) -> str:
     return f"{name:<20}" + "".join(f"{cell:>9}" for cell in cells)
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
 def _interval(result: AttributesResult, name: str) -> str:
     interval = result.intervals[name]
-    return "" if interval is None else f" (95 %: {_share(interval[0])} to {_share(interval[1])})"
+    return "" if interval is None else f" (95 %: {share(interval[0])} to {share(interval[1])})"

@@ -33,6 +33,14 @@ Real = Annotated[
         show_default=False,
     ),
 ]
+Labelled = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[REAL]",
+        help="DATASET[:SPLIT] with attributes. Default: the valid split of $CELEBGEN_DATASET.",
+        show_default=False,
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(
@@ -152,6 +160,11 @@ def versions() -> dict[str, str]:
 def tools() -> str:
     """The same in one line."""
     return ", ".join(f"{name} {version}" for name, version in versions().items())
+
+
+def share(value: float | None) -> str:
+    """A share in per cent; a dash where there is none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def remark(text: str, quiet: bool) -> None:

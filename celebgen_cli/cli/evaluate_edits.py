@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from celebgen_cli.cli.evaluate_common import Computing, Json, listening, print_json, remark, tools, versions
+from celebgen_cli.cli.evaluate_common import (
+    Computing,
+    Json,
+    Labelled,
+    listening,
+    print_json,
+    remark,
+    share,
+    tools,
+    versions,
+)
 from celebgen_cli.cli.evaluate_reconstruction import LpipsWeights
 from celebgen_cli.cli.groups import grouped
 
@@ -22,14 +32,7 @@ def edits(
     model: Annotated[
         str | None, typer.Argument(metavar="[MODEL]", help="Default: the model in the box.", show_default=False)
     ] = None,
-    real: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[REAL]",
-            help="DATASET[:SPLIT] with attributes. Default: the valid split of $CELEBGEN_DATASET.",
-            show_default=False,
-        ),
-    ] = None,
+    real: Labelled = None,
     num: Annotated[
         int | None, typer.Option("--num", "-n", min=1, help="Photographs, shared by the edits. Default: 160.")
     ] = None,
@@ -89,8 +92,8 @@ def edits(
         return
     low, high = result.total.interval
     how = result.settings
-    typer.echo(f"hit        {_share(result.total.hit)} (95 %: {_share(low)} to {_share(high)})")
-    typer.echo(f"kept       {_share(result.total.kept)} of the judge's other answers")
+    typer.echo(f"hit        {share(result.total.hit)} (95 %: {share(low)} to {share(high)})")
+    typer.echo(f"kept       {share(result.total.kept)} of the judge's other answers")
     typer.echo(f"model      {result.model}, judge {result.judge}")
     typer.echo(f"images     {result.source}, N {result.n}, size {result.size}, crop {result.crop or 'unknown'}")
     typer.echo(
@@ -104,14 +107,10 @@ def edits(
 
 
 def _line(name: str, tally: EditTally) -> str:
-    shares = map(_share, (tally.hit, tally.before, tally.ceiling, tally.kept, tally.kept_by_cvae))
+    shares = map(share, (tally.hit, tally.before, tally.ceiling, tally.kept, tally.kept_by_cvae))
     apart = ("-" if value is None else f"{value:.3f}" for value in (tally.lpips, tally.lpips_of_cvae))
     return _row(name, tally.n, *shares, *apart)
 
 
 def _row(name: str, *cells: Any) -> str:
     return f"{name:<16}" + "".join(f"{cell:>9}" for cell in cells)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"

@@ -39,11 +39,10 @@ def image_noise(
     return noise.to(device=device or "cpu", dtype=dtype)
 
 
-def check_seed(seed: int) -> int:
-    """A seed in 0 .. 2**64 - 1; any other raises UsageError."""
+def check_seed(seed: int) -> None:
+    """Raise UsageError for a seed outside 0 .. 2**64 - 1."""
     if not 0 <= seed < 2**64:
         raise UsageError(f"A seed must be from 0 to {2**64 - 1}, not {seed}.")
-    return seed
 
 
 def step_noise(

@@ -70,8 +70,8 @@ def read_change(
     """The change of a photograph by a prompt whose words the captions' grammar can read.
 
     What is asked for (or, in the negative prompt, asked away) is told one way of the target and the other way of the
-    source, unless the judge is sure (`SURE`) that the photograph has it so. Everything else is told of both alike, but
-    for what the request rules out (a bald head has no bangs).
+    source, unless the judge is sure (`SURE`, `SURE_OF_NONE`) that the photograph has it so. Everything else is told of
+    both alike, but for what the request rules out (a bald head has no bangs).
 
     Args:
         sure: float [40], how sure a judge is of each attribute of the photograph.
