@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from celebgen_cli.data.annotations import rows
@@ -28,6 +28,7 @@ def strict(text: str, comma: bool, layout: Layout) -> tuple[np.ndarray, np.ndarr
     block=st.integers(1, 200),
 )
 @settings(max_examples=80, deadline=None)
+@example(table=[(0, 1000, 1000)] * 3, comma=True, end="\n\n", pad=1, block=21)
 def test_well_formed_tables_are_read_at_once(
     table: list[tuple[int, int, int]], comma: bool, end: str, pad: int, block: int
 ) -> None:

@@ -160,6 +160,8 @@ def _read_fast(body: bytes, comma: bool, layout: Layout) -> tuple[np.ndarray, np
     """Ids int64 [N] and values int32 [N, width]; None where anything at all is not as in a well-formed file."""
     parts = []
     for block in _blocks(body):
+        if not block.strip(b"\r\n"):  # blank lines alone, between two blocks
+            continue
         part = _read_block(block, comma, len(layout.columns))
         if part is None:
             return None
