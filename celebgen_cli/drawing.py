@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from celebgen_cli.diffusion.guidance import Denoiser, guided_denoiser, unwhiten, whiten
-from celebgen_cli.diffusion.noise import CODE, image_noise, step_noise
+from celebgen_cli.diffusion.noise import CODE, image_noise
 from celebgen_cli.diffusion.samplers import SAMPLERS, Sampler, ddim
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.diffusion.spacing import spaced_timesteps
@@ -35,21 +35,12 @@ def draw_latents(
     prompts: Sequence[str],
     seeds: Sequence[int],
     *,
-    steps: int,
-    guidance: float,
-    sampler: str = "ddim",
-    guidance_interval: Sequence[float] = (0.0, 1.0),
-    pag: bool = False,
     negative: str = "",
-    eta: float = 0.0,
-    spacing: str = "trailing",
-    rescale: float = 0.0,
-    start: float = 1.0,
-    calibration: Calibration | None = None,
-    callback: Callable[[int, int], None] | None = None,
-    frames: Callable[[int, Tensor, TextFeatures], None] | None = None,
+    **settings: Any,
 ) -> tuple[Tensor, TextFeatures]:
     """Latents z [B, C, h, h] for B prompts, each from its own seed, and what the text encoder says of the prompts.
+
+    Settings are those of `denoise_latents`, by name:
 
     sampler, eta: a name of SAMPLERS; the noise of ddim's steps. steps counts evaluations of the network (both branches
         together are one). spacing: of the timesteps, see `spaced_timesteps`.
@@ -67,9 +58,44 @@ def draw_latents(
     rows = torch.tensor([place[prompt] for prompt in prompts], dtype=torch.long, device=device)
     positive, other = features.select(rows), features.select(torch.full_like(rows, place[negative]))
     prior = Gaussian(*(part[rows] for part in cvae.prior(features)))
-    code = start_code(
-        unet, positive, other, guidance, functools.partial(chain_noise, unet, seeds, prior.mean.shape[1:])
-    )
+    z = denoise_latents(
+        text, cvae, unet, schedule, positive, other, prior,
+        functools.partial(chain_noise, unet, seeds, prior.mean.shape[1:]), **settings,
+    )  # fmt: skip
+    return z, positive
+
+
+@torch.inference_mode()
+def denoise_latents(
+    text: TextEncoder,
+    cvae: CVAE,
+    unet: UNet,
+    schedule: Schedule,
+    positive: TextFeatures,
+    other: TextFeatures,
+    prior: Gaussian,
+    noise: Callable[[int], Tensor],
+    *,
+    steps: int,
+    guidance: float,
+    sampler: str = "ddim",
+    guidance_interval: Sequence[float] = (0.0, 1.0),
+    pag: bool = False,
+    eta: float = 0.0,
+    spacing: str = "trailing",
+    rescale: float = 0.0,
+    start: float = 1.0,
+    calibration: Calibration | None = None,
+    callback: Callable[[int, int], None] | None = None,
+    frames: Callable[[int, Tensor, TextFeatures], None] | None = None,
+) -> Tensor:
+    """Latents z [B, C, h, h] for features and a prior [B, ...] that need belong to no prompt, as mixtures of two do.
+
+    other: features of the branch that guidance leads away from. noise: index of a draw -> what `chain_noise` has
+    there, or a mixture of such draws: 0 is where denoising starts, i + 1 what step i adds. The rest: as for
+    `draw_latents`.
+    """
+    code = start_code(unet, positive, other, guidance, noise)
     coordinates, shown = start_coordinates(text, cvae, unet, prior, code)
 
     def finish(u: Tensor) -> Tensor:
@@ -82,28 +108,20 @@ def draw_latents(
         if frames is not None and step + 1 < steps:
             frames(step + 1, finish(x0), positive)
 
-    shape = tuple(coordinates.mean.shape[1:])
     timesteps = spaced_timesteps(schedule, steps, spacing, start)
     own = unet.starts_from_own_prior
     mean = torch.zeros_like(prior.mean) if own else whiten(prior.mean, coordinates.mean, coordinates.log_std)
     if frames is not None:
         frames(0, finish(mean), positive)
-    noise = image_noise(seeds, shape, device=device)
+    x = noise(0)
     if timesteps[0] < schedule.timesteps and not own:
-        noise = late_start(noise, timesteps[0], schedule, mean, torch.exp(prior.log_std - coordinates.log_std))
+        x = late_start(x, timesteps[0], schedule, mean, torch.exp(prior.log_std - coordinates.log_std))
     run: Sampler = functools.partial(ddim, eta=eta) if eta > 0 and sampler == "ddim" else SAMPLERS[sampler]
-    u = run(
-        conditioned_denoiser(
-            unet, schedule, positive, other, shown, guidance=guidance, interval=guidance_interval, pag=pag,
-            rescale=rescale,
-        ),
-        noise,
-        timesteps,
-        schedule,
-        noise=step_noise(seeds, shape, device=device),
-        callback=after_step,
+    denoiser = conditioned_denoiser(
+        unet, schedule, positive, other, shown, guidance=guidance, interval=guidance_interval, pag=pag,
+        rescale=rescale,
     )  # fmt: skip
-    return finish(u), positive
+    return finish(run(denoiser, x, timesteps, schedule, noise=lambda step: noise(step + 1), callback=after_step))
 
 
 def chain_noise(unet: UNet, seeds: Sequence[int], shape: Sequence[int], index: int = 0) -> Tensor:
@@ -167,11 +185,16 @@ def conditioned_denoiser(
     def denoise(x: Tensor, t: int) -> Tensor:
         return unet(x, torch.full((len(x),), t, device=device), positive, shown)
 
+    def denoise_other(x: Tensor, t: int) -> Tensor:
+        alone = torch.ones(count, dtype=torch.bool, device=device) if pag else None
+        return unet(x, torch.full((len(x),), t, device=device), other, shown, alone)
+
     def denoise_both(x: Tensor, t: int) -> Tensor:
         return unet(x, torch.full((len(x),), t, device=device), both, twice, worse)
 
     return guided_denoiser(
         denoise,
+        denoise_other,
         scale=guidance,
         interval=(interval[0], interval[1]),
         timesteps=schedule.timesteps,

@@ -56,8 +56,8 @@ class Prior:
     def faces(self, seeds: Sequence[int] | None = None, batch_size: int = 32) -> np.ndarray:
         """Faces uint8 [B, S, S, 3] by the CVAE alone: the prior's mean decoded, or with `seeds`, a draw for each.
 
-        The draw of a seed is the very latent that `Model.sample` starts denoising from with that seed (a model whose
-        denoising starts from plain noise aside), so the two show what denoising does.
+        The draw of a seed is made of the very noise that `Model.sample` starts from with that seed; where denoising
+        starts at T from the text's own prior (`init` is `prior`, as in the box), it is the latent that it starts from.
 
         Raises:
             UsageError: prompts and seeds differ in number.

@@ -40,7 +40,11 @@ class World:
         return self.rank == 0
 
 
-class PeerLost(CelebgenError):
+class JobEnded(CelebgenError):
+    """The job of several processes is over for this one: no fault of what it was doing, and nothing to go on from."""
+
+
+class PeerLost(JobEnded):
     """Another process of the job has ended or cannot be reached."""
 
 

@@ -16,6 +16,7 @@ from celebgen_cli.cli.evaluate_common import (
     Seed,
     listening,
     print_json,
+    refuse_idle,
     remark,
     share,
     side,
@@ -78,6 +79,7 @@ def attributes(
     from celebgen_cli.evaluation.attributes import evaluate_attributes
     from celebgen_cli.evaluation.options import Options
 
+    refuse_idle(generated, drawing, save)
     options = Options(num=num, sampling=drawing.settings(), seed=seed, save=save, **computing.options())
     with listening(computing.quiet) as listener:
         result = evaluate_attributes(generated, real, options, judge=judge, worst=worst, listener=listener)

@@ -108,6 +108,30 @@ Save = Annotated[
 ]
 
 
+def refuse_idle(generated: str | None, drawing: Drawing, save: Path | None = None, num: int | None = None) -> None:
+    """Refuse options that would do nothing, because faces that are there already are not drawn.
+
+    num: given where statistics, which are of all their images, cannot heed it.
+
+    Raises:
+        UsageError: there is one, or the word names nothing.
+    """
+    from celebgen_cli.errors import UsageError
+    from celebgen_cli.evaluation.sources import kind_of
+    from celebgen_cli.models.registry import find
+
+    if generated is None or (kind := kind_of(str(find(generated, strict=False)))) == "model":
+        return
+    given = [*drawing.settings(), *(["save"] if save is not None else [])]
+    if given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} is for a model that draws, and {generated} holds faces that are there "
+            "already; leave it out"
+        )
+    if num is not None and kind == "statistics":
+        raise UsageError(f"--num is for images, and {generated} is statistics of a number of them; leave it out")
+
+
 @contextlib.contextmanager
 def listening(quiet: bool) -> Iterator[Listener]:
     """A listener with one bar at a time on stderr."""

@@ -21,6 +21,7 @@ from celebgen_cli.cli.evaluate_common import (
     Weights,
     listening,
     print_json,
+    refuse_idle,
     remark,
     side,
     tools,
@@ -137,6 +138,7 @@ def _run(
     from celebgen_cli.evaluation.compare import Options, compare
 
     quiet = computing.quiet
+    refuse_idle(given.generated, drawing, given.save, given.num)
     options = Options(
         num=given.num, sampling=drawing.settings(), seed=given.seed, inception_weights=given.inception_weights, kid=kid,
         save=given.save, repeats=given.repeats, floor=not given.no_floor, floor_set=given.floor, features=features,
@@ -147,7 +149,8 @@ def _run(
     for warning in result.warnings:
         remark(f"warning: {warning}", quiet)
     if options.floor and result.floor is None:
-        remark("the floor is left out: the real side is statistics without features (name --floor SET)", quiet)
+        reason = "the real side is statistics without features, or has too few images"
+        remark(f"the floor is left out: {reason} (name --floor SET)", quiet)
     if given.as_json:
         print_json(result.to_dict())
         return
@@ -165,7 +168,7 @@ def lines(result: FidResult) -> list[str]:
             out.append(f"{NAMES[name]:<11}{result.figures[name]:.4f}{_spread(result, name, 4)}")
     if result.kid is not None:
         out.append(
-            f"KID        {result.kid:.6f} +/- {result.kid_deviation:.6f}  "
+            f"KID        {result.kid:.6f}{_deviation(result.kid_deviation)}  "
             f"({result.kid_subsets} subsets of {result.kid_subset_size}){_spread(result, 'kid', 6)}"
         )
     for name in PRC:
@@ -179,6 +182,10 @@ def lines(result: FidResult) -> list[str]:
     return out
 
 
+def _deviation(deviation: float | None) -> str:
+    return "" if deviation is None else f" +/- {deviation:.6f}"
+
+
 def _spread(result: FidResult, name: str, digits: int) -> str:
     """The deviation over sampling seeds, where there are several."""
     if result.spread is None or name not in result.spread:
@@ -190,7 +197,7 @@ def _spread(result: FidResult, name: str, digits: int) -> str:
 def _floor(floor: Mapping[str, Any]) -> list[str]:
     figures = [f"{NAMES[name]} {floor[name]:.4f}" for name in ("fid", "fd") if floor.get(name) is not None]
     if floor.get("kid") is not None:
-        figures.append(f"KID {floor['kid']:.6f} +/- {floor['kid_deviation']:.6f}")
+        figures.append(f"KID {floor['kid']:.6f}{_deviation(floor.get('kid_deviation'))}")
     figures += [f"{name.replace('_', ' ')} {floor[name]:.4f}" for name in PRC if name in floor]
     out = [f"floor      {', '.join(figures)}"]
     out.append(f"           between {floor['sets']}, N {floor['n']} and {floor['n_real']}")

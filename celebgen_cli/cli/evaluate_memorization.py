@@ -16,6 +16,7 @@ from celebgen_cli.cli.evaluate_common import (
     Weights,
     listening,
     print_json,
+    refuse_idle,
     remark,
     side,
     tools,
@@ -95,6 +96,7 @@ def memorization(
     generated, train = parted(words or [])
     if pairs is not None and pairs.suffix.lower() != ".png":
         raise UsageError(f"the pairs {pairs} must end in .png")
+    refuse_idle(generated, drawing, save)
     options = Options(
         num, drawing.settings(), seed, inception_weights=inception_weights, save=save, **computing.options()
     )

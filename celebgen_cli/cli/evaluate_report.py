@@ -17,6 +17,7 @@ from celebgen_cli.cli.evaluate_common import (
     Weights,
     listening,
     print_json,
+    refuse_idle,
     remark,
 )
 from celebgen_cli.cli.groups import grouped
@@ -105,6 +106,7 @@ def report(
         num=num, sampling=drawing.settings(), seed=seed, inception_weights=inception_weights, repeats=repeats,
         **computing.options(),
     )  # fmt: skip
+    refuse_idle(generated, drawing)
     setup = Setup(generated, real, train, options, parts, judge, clip, perceptual_weights, real_pictures)
     work = output.parent / f".{output.name}.partial"
     with alone(output.parent / f".{output.name}.lock"):

@@ -17,6 +17,7 @@ from celebgen_cli.cli.evaluate_common import (
     Seed,
     listening,
     print_json,
+    refuse_idle,
     side,
     tools,
     versions,
@@ -62,6 +63,7 @@ def text(
     from celebgen_cli.evaluation.options import Options
     from celebgen_cli.evaluation.text import evaluate_text
 
+    refuse_idle(generated, drawing, save)
     options = Options(num, drawing.settings(), seed, save=save, **computing.options())
     with listening(computing.quiet) as listener:
         result = evaluate_text(

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from celebgen_cli.cli import common
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="A train-diffusion run, or a model to write again with other settings.")],
@@ -27,12 +29,12 @@ def export(
         typer.Option(help="Take the decoder of this train-vae --freeze-encoder run; default: RUN's own."),
     ] = None,
     decoder_share: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="Below 1: interpolate the weights of both decoders; this is --decoder's share. Above 1, at most 2: "
-            "go on along the same line."
+            "go on along the same line. Default: 1."
         ),
-    ] = 1.0,
+    ] = None,
     judge: Annotated[
         Path | None,
         typer.Option(help="Add the attribute judge of this train-judge run or model; default: a model's own."),
@@ -40,6 +42,9 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a model that is there.")] = False,
 ) -> None:
     """Write everything that a run was trained with, and its EMA weights, as one model folder; prints the folder.
+
+    A calibration is of the settings and the decoder that it was measured with: where these change it is left out, and
+    celebgen calibrate makes another.
 
     Example: celebgen export runs/unet -o models/faces
 
@@ -65,5 +70,6 @@ def export(
         decoder_share=decoder_share,
         judge=judge,
         force=force,
+        announce=common.say,
     )
     print(output)

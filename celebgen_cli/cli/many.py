@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from celebgen_cli import processes
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import UsageError
 
 silent = False  # whether another process speaks for this one
 
@@ -75,7 +75,7 @@ def _joined(command: Callable[..., Any], how: str, *args: Any, **kwargs: Any) ->
 
 def _stopped(signum: int, frame: Any) -> None:
     """What torchrun's SIGTERM means; training has an answer of its own to it."""
-    raise CelebgenError(
+    raise processes.JobEnded(
         "the job was ended from outside, or because one of its processes has failed; look for that one's message, then "
         "give the same command again"
     )

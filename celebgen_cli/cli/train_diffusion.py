@@ -67,7 +67,10 @@ def train_diffusion(
         int | None,
         typer.Option(min=1, help="Steps between FIDs against the held-out pictures, in metrics.jsonl; default: none."),
     ] = None,
-    fid_num: Annotated[int, typer.Option(min=2, help="Faces that --fid-every draws, with 10 steps.")] = 2000,
+    fid_num: Annotated[
+        int | None,
+        typer.Option(min=2, help="Faces that --fid-every draws, with 10 steps or a student's own; default: 2000."),
+    ] = None,
     *,
     wording: train_common.Wording,
     loop: train_common.Loop,
@@ -87,7 +90,9 @@ def train_diffusion(
         vae = Path(before["vae"])
     own = {"vae": vae, "init": init, "preset": preset, "widths": widths, "blocks": blocks, "min_snr": min_snr,
            "input_perturbation": input_perturbation}  # fmt: skip
-    fid = None if fid_every is None else (fid_every, fid_num)
+    if fid_every is None and fid_num is not None:
+        raise UsageError("--fid-num says how many faces --fid-every draws; give that too")
+    fid = None if fid_every is None else (fid_every, fid_num or 2000)
     if distill is not None:
         given = [f"--{name.replace('_', '-')}" for name, value in own.items() if value is not None]
         if given:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -43,17 +43,6 @@ def check_seed(seed: int) -> None:
     """Raise UsageError for a seed outside 0 .. 2**64 - 1."""
     if not 0 <= seed < 2**64:
         raise UsageError(f"A seed must be from 0 to {2**64 - 1}, not {seed}.")
-
-
-def step_noise(
-    seeds: Sequence[int],
-    shape: Sequence[int],
-    *,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> Callable[[int], Tensor]:
-    """The `noise` argument of a sampler: step index i -> image_noise(seeds, shape, i + 1)."""
-    return lambda step: image_noise(seeds, shape, step + 1, device=device, dtype=dtype)
 
 
 def _generator_seed(seed: int, index: int) -> int:

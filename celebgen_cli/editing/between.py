@@ -15,11 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from celebgen_cli.diffusion.guidance import unwhiten, whiten
-from celebgen_cli.diffusion.samplers import SAMPLERS, Sampler, ddim
-from celebgen_cli.diffusion.spacing import spaced_timesteps
-from celebgen_cli.diffusion.starts import late_start
-from celebgen_cli.drawing import chain_noise, conditioned_denoiser, start_code, start_coordinates
+from celebgen_cli.drawing import chain_noise, denoise_latents
 from celebgen_cli.errors import UsageError
 from celebgen_cli.models.cvae import to_uint8
 from celebgen_cli.models.layers import Gaussian, TextFeatures
@@ -158,7 +154,7 @@ def _in_batches(
     total = len(batches) * settings["steps"]
     for number, rows in enumerate(batches):
 
-        def step(index: int, t: int, x: object, before: int = number * settings["steps"]) -> None:
+        def step(index: int, steps: int, before: int = number * settings["steps"]) -> None:
             if callback is not None:
                 callback(before + index + 1, total)
 
@@ -174,26 +170,14 @@ def _draw(
     prior: Gaussian,
     noise: Draws,
     settings: Mapping[str, Any],
-    callback: Callable[[int, int, object], None],
+    callback: Progress,
 ) -> Tensor:
     """`celebgen_cli.drawing.generate` for features, a prior and noise that belong to no prompt or seed."""
-    schedule, unet = model.schedule, model.unet
-    code = start_code(unet, text, other, settings["guidance"], noise)
-    coordinates, shown = start_coordinates(model.text, model.cvae, unet, prior, code)
-    timesteps = spaced_timesteps(schedule, settings["steps"], settings["spacing"], settings["start"])
-    x = noise(0)
-    if timesteps[0] < schedule.timesteps and not unet.starts_from_own_prior:
-        mean = whiten(prior.mean, coordinates.mean, coordinates.log_std)
-        x = late_start(x, timesteps[0], schedule, mean, torch.exp(prior.log_std - coordinates.log_std))
-    denoiser = conditioned_denoiser(
-        unet, schedule, text, other, shown, guidance=settings["guidance"],
-        interval=settings["guidance_interval"], pag=settings["pag"], rescale=settings["rescale"],
-    )  # fmt: skip
-    run: Sampler = SAMPLERS[settings["sampler"]]
-    if settings["eta"] > 0 and settings["sampler"] == "ddim":
-        run = functools.partial(ddim, eta=settings["eta"])
-    u = run(denoiser, x, timesteps, schedule, noise=lambda i: noise(i + 1), callback=callback)
+    named = {name: value for name, value in settings.items() if name not in ("negative", "calibrate")}
     calibration = model.calibration if settings["calibrate"] else None
-    u = u if calibration is None else calibration(u)
-    faces = model.cvae.decode(unwhiten(u, coordinates.mean, coordinates.log_std), text)
+    z = denoise_latents(
+        model.text, model.cvae, model.unet, model.schedule, text, other, prior, noise, **named,
+        calibration=calibration, callback=callback,
+    )  # fmt: skip
+    faces = model.cvae.decode(z, text)
     return faces if calibration is None else calibration.develop(faces)

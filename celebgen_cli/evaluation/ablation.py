@@ -16,8 +16,9 @@ from typing import Any
 
 from celebgen_cli.errors import UsageError
 from celebgen_cli.evaluation import compare
-from celebgen_cli.evaluation.drawn import drawing_code
+from celebgen_cli.evaluation.drawn import conditions
 from celebgen_cli.evaluation.extraction import Progress
+from celebgen_cli.evaluation.features import inception_identity
 from celebgen_cli.evaluation.grids import FIGURES, METRICS, Cell, Grid, cells_of, check, describe
 from celebgen_cli.evaluation.journal import Journal, alone
 from celebgen_cli.evaluation.options import Listener, Options, duration
@@ -87,13 +88,18 @@ def measure_grid(
             kinds.remove("obedience")
             made.left_out.append(f"obedience is left out: {reason}")
             listener.say(made.left_out[-1])
-    marks = {"fid": {}, "obedience": {"judge": scorer and scorer[1]}}
+    marks: dict[str, dict[str, Any]] = {
+        "fid": {"inception": inception_identity(options.inception_weights)} if "fid" in kinds else {},
+        "obedience": {"judge": scorer and scorer[1]},
+    }
     with alone(output / ".lock"):
         journal = Journal(output / "cells.jsonl")
+        common: dict[str, Any] = {"num": options.num, "real": identity, "conditions": conditions(options.device)}
+        floor = {"metric": "floor", **common, **marks["fid"]}  # what real images come to is the same for every cell
         of = {
             (i, kind): {
                 "metric": kind, "model": [cell.sha256, cell.init], "settings": cell.settings, "seed": cell.seed,
-                "num": options.num, "real": identity, "code": drawing_code(), **marks[kind],
+                **common, **marks[kind],
             }
             for i, cell in enumerate(cells)
             for kind in kinds
@@ -105,13 +111,15 @@ def measure_grid(
         for number, (i, kind) in enumerate(todo, 1):
             cell = cells[i]
             label = f"{number} of {len(todo)}: {cell.label}, {describe(cell)}"
-            # what real images come to is the same for every cell, so the first one says it
             own = replace(
-                options, seed=cell.seed, sampling={**options.sampling, **_asked(cell)}, floor=i == 0, save=None
-            )
+                options, seed=cell.seed, sampling={**options.sampling, **_asked(cell)},
+                floor=kind == "fid" and journal.get(floor) is None, save=None,
+            )  # fmt: skip
             started = time.monotonic()
             if kind == "fid":
                 found = _distances(cell.model, real, own, _Part(listener, label))
+                if own.floor:
+                    journal.add(floor, {"floor": found["floor"]})
             else:
                 assert scorer is not None
                 found = _obedience(cell.model, real, own, scorer[0], _Part(listener, label))
@@ -127,9 +135,10 @@ def measure_grid(
                 figures_of["seconds"] += result.get("seconds", 0.0)
                 figures_of |= {name: result[name] for name in FIGURES if name in result}
                 if kind == "fid" and result:
-                    made.real, made.floor = result["real"], result["floor"] or made.floor
+                    made.real = result["real"]
                 made.warnings += [text for text in result.get("warnings", []) if text not in made.warnings]
             made.cells.append((cell, figures_of))
+        made.floor = (journal.get(floor) or {}).get("floor")
     return made
 
 

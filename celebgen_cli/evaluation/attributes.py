@@ -21,8 +21,9 @@ from celebgen_cli.evaluation.asked_images import AskedImages, open_asked, save_w
 from celebgen_cli.evaluation.asking import LARGEST, WORDINGS, Asked
 from celebgen_cli.evaluation.extraction import features_of, missing
 from celebgen_cli.evaluation.judging import JudgeFeatures, has_judge, open_judge
-from celebgen_cli.evaluation.obedience import Score, Tally, score, thresholds, wilson
+from celebgen_cli.evaluation.obedience import Score, Tally, score, thresholds
 from celebgen_cli.evaluation.options import Listener, Options, estimate
+from celebgen_cli.evaluation.similarity import wilson
 from celebgen_cli.evaluation.sources import ImageSource, SplitImages
 from celebgen_cli.evaluation.statistics import tool_versions
 

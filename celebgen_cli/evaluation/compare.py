@@ -227,7 +227,7 @@ def _with_floor(
     floor = floor_of(reference, num, metric, other, cache=options.cache)
     if other is None:
         return replace(result, floor=floor)
-    new = [f"of the floor: {sentence}" for sentence in caveats(other, reference, metric)]
+    new = [f"of the floor: {sentence}" for sentence in caveats(other, reference, result.metric)]
     return replace(result, floor=floor, warnings=(*result.warnings, *new))
 
 

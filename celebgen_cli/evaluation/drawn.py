@@ -147,15 +147,32 @@ class ModelImages:
 
     def part_fingerprint(self, start: int, stop: int) -> str:
         """Of the model, the settings in force, prompts and seeds, and of the very code that draws."""
-        device = getattr(getattr(self.model, "device", None), "type", "cpu")
-        drawn = [drawing_code(), package_version("torch"), device, self.model.precision, self.model.sha256]
         jobs = [self._resolved, self.seed + start, self.prompts[start:stop]]
-        return hashlib.sha256(json.dumps([*drawn, *jobs], sort_keys=True).encode("utf-8")).hexdigest()
+        return hashlib.sha256(json.dumps([*made_by(self.model), *jobs], sort_keys=True).encode("utf-8")).hexdigest()
 
     def settings(self) -> dict[str, Any]:
         """The settings in force: what the caller asked for over the model's own defaults."""
         used = {**self.model.defaults, **self._settings, "precision": self.model.precision, "seed": self.seed}
         return {**used, "model_sha256": self.model.sha256}
+
+
+def made_by(model: NamedModel, *more: str) -> list[str]:
+    """What decides what a model makes of its inputs: code (see `drawing_code`), torch, device, precision, weights."""
+    device = getattr(getattr(model, "device", None), "type", "cpu")
+    precision = str(getattr(model, "precision", ""))
+    return [drawing_code(*more), package_version("torch"), device, precision, model.sha256]
+
+
+def conditions(device: str | None) -> list[str]:
+    """What decides a measurement besides model and settings: code that draws and measures, torch, device, precision.
+
+    device: as the options name it.
+    """
+    from celebgen_cli.models.devices import choose_device, resolve_precision
+
+    where = choose_device(device)
+    code = drawing_code("data/captions", "evaluation")
+    return [code, package_version("torch"), where.type, resolve_precision(where, "auto")]
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.editing.change import as_description, plain_change, read_change
-from celebgen_cli.evaluation.drawn import drawing_code
+from celebgen_cli.evaluation.drawn import made_by
 from celebgen_cli.evaluation.judging import JudgeFeatures
 from celebgen_cli.evaluation.similarity import lpips, network_digest
 from celebgen_cli.evaluation.sources import SplitImages
@@ -74,7 +74,7 @@ class Edited:
         self._settings, self._how, self._reader = settings, how, reader
         self.dimensions = len(ATTRIBUTES) + (network is not None)
         self.layer = "judge" + (",lpips" if network is not None else "")
-        parts = [model.sha256, model.precision, drawing_code("editing", "data/captions"), judge.weights_sha256]
+        parts = [*made_by(model, "editing", "data/captions"), judge.weights_sha256]
         parts += [network_digest(network), json.dumps([prompt, dict(settings), dict(how)], sort_keys=True)]
         parts += [reader.weights_sha256 if reader else ""]
         self.weights_sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()

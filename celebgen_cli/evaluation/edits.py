@@ -22,10 +22,10 @@ from celebgen_cli.evaluation import compare
 from celebgen_cli.evaluation.edited import Edited, Picked, Rebuilt
 from celebgen_cli.evaluation.extraction import features_of
 from celebgen_cli.evaluation.judging import open_judge
-from celebgen_cli.evaluation.obedience import thresholds, wilson
+from celebgen_cli.evaluation.obedience import thresholds
 from celebgen_cli.evaluation.options import Listener, Options
 from celebgen_cli.evaluation.reconstruction import checked_count
-from celebgen_cli.evaluation.similarity import LPIPS_VARIABLE, find_lpips
+from celebgen_cli.evaluation.similarity import LPIPS_VARIABLE, find_lpips, wilson
 from celebgen_cli.evaluation.sources import SplitImages
 from celebgen_cli.evaluation.subjects import open_model
 from celebgen_cli.files import atomic_write_bytes

@@ -178,6 +178,17 @@ def find_inception_weights(weights: Path | str | None = None) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def inception_identity(weights: Path | str | None = None) -> str:
+    """Which Inception weights `load_inception` takes: "published", which a download would be, or a file's SHA-256.
+
+    Raises:
+        CelebgenError: a file was named and does not exist.
+    """
+    path = find_inception_weights(weights)
+    digest = None if path is None else sha256_file(path)
+    return "published" if digest is None or digest.startswith(INCEPTION_SHA256_START) else digest
+
+
 def probe(extractor: FeatureExtractor) -> list[float]:
     """The first 16 features of one fixed pattern: two extractors that agree on it are the same network.
 

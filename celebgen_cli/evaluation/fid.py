@@ -36,8 +36,9 @@ class FidResult:
     Attributes:
         metric: "fid", "kid", "prc" or "fd".
         figures: by name: `fid` or `fd` (0 or more up to rounding, lower is closer); `kid` (mean over subsets),
-            `kid_deviation` (over them), `kid_subsets` and `kid_subset_size`; `precision`, `recall`, `f_score`,
-            `density`, `coverage` and their numbers of neighbours. Means over sampling seeds where there are several.
+            `kid_deviation` (over them; None where a subset is all of a side), `kid_subsets`, `kid_subset_size`;
+            `precision`, `recall`, `f_score`, `density`, `coverage` and their numbers of neighbours. Means over
+            sampling seeds where there are several.
         generated, real: what the two sides are.
         warnings: sentences about what makes the figures hard to compare.
         spread: over the sets that a model drew with other seeds, by figure: `values`, their `mean` and `deviation`
@@ -65,7 +66,7 @@ class FidResult:
 
     @property
     def kid_deviation(self) -> float | None:
-        """Its standard deviation over subsets."""
+        """Its standard deviation over subsets; None where a subset is all of a side."""
         return self.figures.get("kid_deviation")
 
     @property
@@ -92,7 +93,7 @@ def fid_figures(generated: Statistics, real: Statistics) -> Figures:
 
 
 def kid_figures(generated: Statistics, real: Statistics) -> Figures:
-    """`kid`, `kid_deviation`, `kid_subsets`, `kid_subset_size`.
+    """`kid`, `kid_deviation` (None where a subset is all of a side), `kid_subsets`, `kid_subset_size`.
 
     Raises:
         CelebgenError: a side has no features.
@@ -100,7 +101,9 @@ def kid_figures(generated: Statistics, real: Statistics) -> Figures:
     a, b = _features(generated, real, "KID")
     size = min(KID_SUBSET_SIZE, generated.n, real.n)
     mean, deviation = kernel_distance(a, b, subset_size=size)
-    return {"kid": mean, "kid_deviation": deviation, "kid_subsets": KID_SUBSETS, "kid_subset_size": size}
+    whole = size == min(generated.n, real.n)  # all subsets hold the same images of a side, and cannot say how it varies
+    figures = {"kid": mean, "kid_deviation": None if whole else deviation}
+    return {**figures, "kid_subsets": KID_SUBSETS, "kid_subset_size": size}
 
 
 def prc_figures(generated: Statistics, real: Statistics) -> Figures:
@@ -179,10 +182,10 @@ def caveats(generated: Statistics, real: Statistics, metric: str = "fid") -> lis
                 f"the {name} side has {side.n} images, no more than the {len(side.mean)} dimensions of a feature: "
                 f"{metric.upper()} is far too high at this N"
             )
-        if metric == "kid" and side.n < KID_SUBSET_SIZE:
+        if metric == "kid" and side.n <= KID_SUBSET_SIZE:
             out.append(
-                f"the {name} side has {side.n} images, fewer than the {KID_SUBSET_SIZE:,} of a subset of KID: "
-                "the deviation over subsets says little at this N"
+                f"the {name} side has {side.n} images, no more than the {KID_SUBSET_SIZE:,} of a subset of KID: "
+                "the deviation over subsets is not known at this N"
             )
         if metric == "prc" and side.n < KID_SUBSET_SIZE:
             out.append(f"the {name} side has {side.n} images: at so few, precision and recall are far from their limit")

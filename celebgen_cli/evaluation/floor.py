@@ -16,6 +16,7 @@ import numpy as np
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.evaluation.cache import features_key, load_record, store_record
 from celebgen_cli.evaluation.fid import METRICS, check_network
+from celebgen_cli.evaluation.prc import COVERAGE_NEIGHBORS
 from celebgen_cli.evaluation.statistics import Statistics, from_features
 
 SEED = 0
@@ -48,7 +49,8 @@ def floor_of(
     Returns:
         The metric's figures, `n` and `n_real` (images of the two sets), `sets` (which they are), and where the N of
         the figure is another one and the law of 1 / N is of use, `extrapolated`: {`n`, `n_real`, figure}. None where
-        the reference has neither features nor a floor that was stored with it.
+        the reference has neither features nor a floor that was stored with it, and where a part of it has no more
+        images than a neighbourhood of precision and recall.
 
     Raises:
         CelebgenError: `other` is the reference itself, or of another network.
@@ -59,6 +61,8 @@ def floor_of(
         check_network(other, real)
         figures = METRICS[metric](other, real)
         found = {**figures, "n": other.n, "n_real": real.n, "sets": f"{_name(other.info)} and {_name(real.info)}"}
+    elif metric == "prc" and min(num, real.n // 2) <= COVERAGE_NEIGHBORS:
+        return None  # a part has fewer images than a neighbourhood
     elif real.features is not None and real.n >= 4:
         found = _parted(real, num, metric, cache)
     else:
@@ -77,7 +81,7 @@ def _parted(real: Statistics, num: int, metric: str, cache: bool) -> dict[str, A
     assert real.features is not None
     first = min(num, real.n // 2)
     key = features_key(
-        "floor", 1, metric, str(real.info.get("fingerprint")), str(real.info.get("weights_sha256")), real.n, first
+        "floor", 2, metric, str(real.info.get("fingerprint")), str(real.info.get("weights_sha256")), real.n, first
     )
     known = load_record(key) if cache and real.info.get("fingerprint") else None
     if known is not None:

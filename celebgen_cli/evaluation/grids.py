@@ -147,8 +147,8 @@ def network_calls(settings: Mapping[str, Any], schedule: Schedule) -> int:
         return torch.zeros_like(x)
 
     denoiser = guided_denoiser(
-        count, scale=settings["guidance"], interval=tuple(settings["guidance_interval"]), timesteps=schedule.timesteps,
-        stacked=count,
+        count, count, scale=settings["guidance"], interval=tuple(settings["guidance_interval"]),
+        timesteps=schedule.timesteps, stacked=count,
     )  # fmt: skip
     run: Any = SAMPLERS[settings["sampler"]]
     if settings["sampler"] == "ddim" and settings["eta"] > 0:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celebgen_cli.evaluation.drawn import drawing_code
+from celebgen_cli.evaluation.drawn import made_by
 from celebgen_cli.evaluation.features import FeatureExtractor
 from celebgen_cli.evaluation.prior import WithPrior
 
@@ -83,7 +83,7 @@ class Latents:
         p = model.prior([""])
         self._mean, self._std = p.mean.reshape(1, -1), p.std.reshape(1, -1)
         self.dimensions = self._mean.shape[1]
-        self.weights_sha256 = f"{model.sha256} {getattr(model, 'precision', '')} {drawing_code()}"
+        self.weights_sha256 = " ".join(made_by(model))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 [N, S, S, 3] to float32 [N, C h h]."""

@@ -10,7 +10,6 @@ import numpy as np
 
 DRAWS = 1000
 """Resamples of the bootstrap (Efron & Tibshirani 1993, chapter 13: percentile intervals)."""
-Z = 1.959964
 """Two-sided 95 % of a normal distribution."""
 
 
@@ -138,14 +137,6 @@ def thresholds(sure: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def share_of_way(hit: float, floor: float, ceiling: float) -> float | None:
     """Where between floor (0) and ceiling (1) a share lies; None where there is no way between them."""
     return (hit - floor) / (ceiling - floor) if ceiling - floor > 1e-9 else None
-
-
-def wilson(hits: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of independent trials (Wilson 1927; Brown, Cai & DasGupta 2001, section 3.1.1)."""
-    share = hits / count
-    middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    half = Z / (1 + Z**2 / count) * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float] | None:

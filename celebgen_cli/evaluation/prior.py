@@ -11,13 +11,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from celebgen_cli.data.captions import CaptionSource
-from celebgen_cli.evaluation.drawn import drawing_code
+from celebgen_cli.evaluation.drawn import made_by
 from celebgen_cli.evaluation.extraction import features_of
 from celebgen_cli.evaluation.features import FeatureExtractor
 from celebgen_cli.evaluation.fid import Progress
@@ -86,7 +85,7 @@ class Posteriors:
 
     def __init__(self, model: WithPrior) -> None:
         self.model = model
-        self.weights_sha256 = f"{model.sha256} {getattr(model, 'precision', '')} {drawing_code()}"
+        self.weights_sha256 = " ".join(made_by(model))
         self.shape = model.prior([""]).mean.shape[1:]
         self.dimensions = 2 * int(np.prod(self.shape))
 
@@ -124,9 +123,8 @@ class PriorImages:
         return self.part_fingerprint(0, len(self))
 
     def part_fingerprint(self, start: int, stop: int) -> str:
-        made = [drawing_code(), package_version("torch"), self.model.sha256, getattr(self.model, "precision", "")]
         jobs = ["prior", self.seed + start, self.prompts[start:stop]]
-        return hashlib.sha256(json.dumps([*made, *jobs]).encode("utf-8")).hexdigest()
+        return hashlib.sha256(json.dumps([*made_by(self.model), *jobs]).encode("utf-8")).hexdigest()
 
     def settings(self) -> dict[str, Any]:
         return {"prior": True, "seed": self.seed, "model_sha256": self.model.sha256}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.evaluation.drawn import drawing_code
+from celebgen_cli.evaluation.drawn import made_by
 from celebgen_cli.evaluation.extraction import features_of
 from celebgen_cli.evaluation.features import FeatureExtractor, find_inception_weights
 from celebgen_cli.evaluation.fid import Progress
@@ -107,8 +107,8 @@ class Through:
         self.columns = 2 + (network is not None)
         self.dimensions = self.columns + (extractor.dimensions if extractor else 0)
         self.layer = "mse,ssim" + (",lpips" if network else "") + (f",{extractor.layer}" if extractor else "")
-        parts = [model.sha256, getattr(model, "precision", ""), drawing_code()]
-        parts += [f"{extractor.name} {extractor.weights_sha256}" if extractor else "", network_digest(network)]
+        seen_by = f"{extractor.name} {extractor.weights_sha256}" if extractor else ""
+        parts = [*made_by(model), seen_by, network_digest(network)]
         self.weights_sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

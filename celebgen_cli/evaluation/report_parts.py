@@ -16,8 +16,9 @@ import numpy as np
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation import compare
-from celebgen_cli.evaluation.drawn import ModelImages, drawing_code
+from celebgen_cli.evaluation.drawn import ModelImages, conditions
 from celebgen_cli.evaluation.extraction import missing
+from celebgen_cli.evaluation.features import inception_identity
 from celebgen_cli.evaluation.journal import Journal
 from celebgen_cli.evaluation.options import Listener, Options
 from celebgen_cli.evaluation.sources import ImageSource, kind_of
@@ -25,6 +26,7 @@ from celebgen_cli.evaluation.statistics import Statistics
 from celebgen_cli.evaluation.subjects import is_model, open_generated, open_model
 from celebgen_cli.files import sha256_file
 from celebgen_cli.models.registry import find
+from celebgen_cli.processes import JobEnded
 
 SHOWN = 24
 """Faces on the page."""
@@ -86,17 +88,20 @@ def measure_report(setup: Setup, work: Path, listener: Listener | None = None) -
     journal = Journal(work / "journal.jsonl")
     common = {
         "generated": known, "real": _fingerprint(reference), "num": setup.options.num, "seed": setup.options.seed,
-        "sampling": dict(setup.options.sampling), "code": drawing_code(), "pictures": setup.real_pictures,
+        "sampling": dict(setup.options.sampling), "pictures": setup.real_pictures,
+        "conditions": conditions(setup.options.device), "inception": _inception(setup),
     }  # fmt: skip
-    extras = [setup.train, setup.judge, setup.clip, setup.lpips_weights, setup.options.inception_weights]
+    extras = [_stamp(extra) for extra in (setup.train, setup.judge, setup.clip, setup.lpips_weights)]
     parts: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     for name in (name for name in PARTS if name in setup.parts):
-        of = {"part": name, **common, "extras": [None if extra is None else str(extra) for extra in extras]}
+        of = {"part": name, **common, "extras": extras}
         result = journal.get(of)
         if result is None:
             try:
                 result = PARTS[name](setup, reference, work, listener)
+            except JobEnded:
+                raise  # it says nothing about the part
             except CelebgenError as error:
                 left_out[name] = str(error)
                 listener.say(f"{name} is left out: {error}")
@@ -222,6 +227,21 @@ def _known(setup: Setup) -> dict[str, Any]:
 
 def _count(reference: Any) -> int:
     return reference.n if isinstance(reference, Statistics) else len(reference)
+
+
+def _inception(setup: Setup) -> str | None:
+    try:
+        return inception_identity(setup.options.inception_weights)
+    except CelebgenError:
+        return None  # the parts that need them will say so
+
+
+def _stamp(extra: Path | str | None) -> Any:
+    """What a word names, with size and time of the file or of the files of the folder: another one is noticed."""
+    if extra is None or not (path := Path(extra)).exists():
+        return None if extra is None else str(extra)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [str(extra), [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]]
 
 
 def _fingerprint(reference: Any) -> list[Any]:

@@ -78,8 +78,8 @@ def lpips(a: np.ndarray, b: np.ndarray, network: LPIPS) -> np.ndarray:
 
 
 def interval(values: np.ndarray) -> float:
-    """Half the width of the 95 % interval of a mean over images: 1.96 standard errors; 0 for a single image."""
-    return 1.96 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    """Half the width of the 95 % interval of a mean over images: 1.96 (`Z95`) standard errors; 0 for a single image."""
+    return Z95 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def wilson(hits: float, n: int) -> tuple[float, float]:

@@ -131,11 +131,6 @@ def noise_generator(generator: torch.Generator, device: torch.device) -> torch.G
     return torch.Generator(device).manual_seed(generator.initial_seed())
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each picture [B, 3, H, W] with probability one half."""
-    return mirrored(images, random_sides(len(images), generator))
-
-
 def random_sides(count: int, generator: torch.Generator) -> Tensor:
     """bool [count], each true with probability one half: which pictures are mirrored."""
     return torch.rand(count, generator=generator) < 0.5

@@ -17,7 +17,7 @@ from celebgen_cli.models.calibration import measure
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.models.spectrum import RINGS, frequency_response, ring_power
 from celebgen_cli.pipeline import draw_latents, load_model
-from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator
+from celebgen_cli.training.batches import Examples, batch_rows, mirrored, numpy_generator
 
 SEEDS_FROM = 3_000_000_000  # far from those that people and measurements use
 
@@ -75,8 +75,7 @@ def calibrate(
         )
         p, _ = start_coordinates(generator.text, generator.cvae, unet, text_prior, code)
         images = examples.images(some, where)
-        flip = torch.from_numpy(flips[start : start + len(some)]).to(where)
-        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        images = mirrored(images, torch.from_numpy(flips[start : start + len(some)]))
         photographs += ring_power(images).cpu()
         q = generator.cvae.encode(images, empty)
         sampled = q.sample(image_noise(range(start, start + len(some)), shape, device=where))

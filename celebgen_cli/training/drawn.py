@@ -60,7 +60,7 @@ def draw_pool(
     """
     rows = batch_rows(len(examples), count, 0, seed + 1)
     texts = examples.captions(rows, numpy_generator(seed, 0, 70)).texts
-    path = folder / f"drawn-{_key(unet, cvae, texts, settings, seed, calibration)}.safetensors"
+    path = folder / f"drawn-{_key(text, cvae, unet, schedule, texts, settings, seed, calibration)}.safetensors"
     if not same(path.is_file()):
         parts: list[Tensor] = []
         batch = BATCH_ON_GPU if unet.channel_mean.device.type == "cuda" else BATCH
@@ -90,14 +90,18 @@ def _keep(parts: list[Tensor], path: Path) -> None:
 
 
 def _key(
-    unet: UNet,
+    text: TextEncoder,
     cvae: CVAE,
+    unet: UNet,
+    schedule: Schedule,
     texts: list[str],
     settings: Mapping[str, Any],
     seed: int,
     calibration: Calibration | None,
 ) -> str:
-    digest = hashlib.sha256(repr((texts, sorted(settings.items()), seed)).encode())
-    for tensor in (*unet.state_dict().values(), *cvae.prior.state_dict().values(), *(calibration or ())):
+    drawn = (texts, sorted(settings.items()), seed, sorted(schedule.to_dict().items()), unet.config)
+    digest = hashlib.sha256(repr(drawn).encode())
+    networks = (text, cvae.prior, unet)
+    for tensor in (*(value for network in networks for value in network.state_dict().values()), *(calibration or ())):
         digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:24]

@@ -1,6 +1,6 @@
 """A finished run, or a model with other defaults, storage, decoder or judge, as a model folder."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +26,31 @@ def export_run(
     storage: str = "int8",
     defaults: Mapping[str, Any] | None = None,
     decoder: Path | None = None,
-    decoder_share: float = 1.0,
+    decoder_share: float | None = None,
     judge: Path | None = None,
     force: bool = False,
+    announce: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Write text encoder, CVAE (refitted prior) and denoiser (EMA weights) of a train-diffusion run to `output`.
 
     Args:
         run: the run, or a model folder, whose own defaults stand where none are given.
         decoder: a train-vae run or model whose decoder takes the place of the run's own; its encoder must be the same.
-        decoder_share: in 0..2; below 1 the weights of both decoders are interpolated, and this is the other's share;
-            above 1 they go on along the same line, which gives more of what the second training did
+        decoder_share: in 0..2, 1 if None; below 1 the weights of both decoders are interpolated, and this is the
+            other's share; above 1 they go on along the same line, which gives more of what the second training did
             (Wang et al. 2018, arXiv 1809.00219, section 3.4).
         judge: a train-judge run or a model whose attribute judge goes into the folder; None keeps a model's own.
+        announce: gets a sentence where a model's calibration is left out, being of other settings or decoder.
 
     Raises:
-        UsageError: the storage or sampler is unknown, the share is out of range, or `output` is not empty and `force`
-            is off.
+        UsageError: the storage or sampler is unknown, the share is out of range or there is no decoder to share, or
+            `output` is not empty and `force` is off.
         CelebgenError: the run has no checkpoint, is of another kind, or the disk is full.
     """
     if storage not in STORAGES:
         raise UsageError(f"there is no storage '{storage}'; choose one of {', '.join(STORAGES)}")
+    if decoder is None and decoder_share is not None:
+        raise UsageError("--decoder-share says how much of another decoder to take; name that with --decoder")
     own_judge = is_model(find(run, strict=False)) and "judge" in networks_of(run)
     parts = load_components(run, ("text", "cvae", "unet", *(("judge",) if own_judge and judge is None else ())))
     config = parts.info.pop("run", None)
@@ -56,15 +60,28 @@ def export_run(
     own = {"name": name or output.name, "celebgen": __version__}
     parts.info = {**own, **info, **own, "defaults": {**DEFAULTS, **info.get("defaults", {}), **(defaults or {})}}
     if decoder is not None:
-        _replace_decoder(parts, run, decoder, decoder_share)
+        _replace_decoder(parts, run, decoder, 1.0 if decoder_share is None else decoder_share)
     if judge is not None:
         _add_judge(parts, judge)
-    if parts.calibration is not None and info.get("defaults") != parts.info["defaults"]:
-        parts.calibration = None  # it was measured with other settings
+    other = " and ".join(
+        name
+        for name, changed in (
+            ("settings", info.get("defaults") != parts.info["defaults"]), ("decoder", decoder is not None)
+        )
+        if changed
+    )  # fmt: skip
+    dropped = parts.calibration is not None and bool(other)
+    if dropped:
+        parts.calibration = None
         parts.info.pop("calibration", None)
     chosen, timesteps = parts.info["defaults"], Schedule.from_dict(parts.info["schedule"]).timesteps
     complete(chosen, {}, timesteps)  # refuses what cannot work
     save_model(parts, output, storage, force)
+    if dropped:
+        announce(
+            f"the calibration of {run} is left out, for it was measured with other {other}; `celebgen calibrate` makes "
+            "one anew"
+        )
 
 
 def _info(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,11 @@ def finetune(
             raise UsageError(f"{output} exists and is no model, so --force does not replace it")
     parts = load_model(base, networks_of(base))
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
+    if parts.info.get("training", {}).get("distilled"):
+        raise UsageError(
+            f"{base} is a student of few steps, which it would forget in training on pictures; finetune its teacher, "
+            "and distil that"
+        )
     digests = json.loads((base / "model.json").read_text(encoding="utf-8")).get("sha256", {})
     identity = hashlib.sha256("".join(digest for _, digest in sorted(digests.items())).encode()).hexdigest()
     warmup, half_life = min(20, max(1, steps // 10)), max(1, steps // 8)
@@ -95,6 +100,12 @@ def finetune(
         steps, batch_size, learning_rate, warmup=warmup, ema_half_life=half_life, precision=precision, seed=seed,
         checkpoint_every=max(1, min(50, steps // 4)), sample_every=steps, log_every=5,
     )  # fmt: skip
+    for option, given in (("--caption", caption), ("--align", align), ("--landmarks", landmarks)):
+        if given and _is_dataset(sources[0]):
+            raise UsageError(
+                f"{option} is for folders of pictures, and {sources[0]} is prepared already; leave it out, or give it "
+                "to `celebgen prepare`"
+            )
     asked = [identity, asdict(config), caption, align, str(landmarks), __version__, where.type]
     key = hashlib.sha256(json.dumps([asked, [_stamps(source) for source in sources]]).encode()).hexdigest()
     room = 40 * sum(parameter.numel() for parameter in parts.unet.parameters())  # two checkpoints, and the model

@@ -46,7 +46,8 @@ class Gradients:
         )  # fmt: skip
         self.whole, self.mine = Part(0, batch_size), own_part(batch_size)  # the batch, and what this process computes
         self.pieces, self.automatic = pieces, pieces == AUTOMATIC
-        # the fused attention of the CPU is fast forwards and several times slower than plain products backwards
+        # the CPU's fused attention is fast forwards and several times slower than plain products backwards: our own
+        # layers know that, open_clip's do not
         self.attention = (lambda: sdpa_kernel(SDPBackend.MATH)) if device.type == "cpu" else nullcontext
         self.compiled: Sequence[nn.Module] = ()
         self.replicas: nn.parallel.DistributedDataParallel | None = None  # with many processes, the task's loss

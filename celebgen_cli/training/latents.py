@@ -1,6 +1,7 @@
 """Latents of a whole split, encoded once without text, flips included, and kept on disk.
 
-A cache is keyed by the SHA-256 of the encoder's weights and the split's fingerprint, so a stale one cannot be used.
+A cache is keyed by a SHA-256 of the encoder's weights, the split's fingerprint, its rows and the precision, so a stale
+one cannot be used.
 """
 
 import hashlib
@@ -73,7 +74,7 @@ def encode(
     Raises:
         CelebgenError: they cannot be written, or another process cannot see what the main one wrote.
     """
-    path = folder / _key(cvae, text, examples)
+    path = folder / _key(cvae, text, examples, autocast)
     if not same((path / "complete.json").exists()):
         encoded = _encoded(cvae, text, examples, autocast)
         if world().main:
@@ -153,9 +154,15 @@ def _write(
         raise CelebgenError(f"cannot write the latents to {path}: {error.strerror}; free some space") from error
 
 
-def _key(cvae: CVAE, text: TextEncoder, examples: Examples) -> str:
+def _key(
+    cvae: CVAE, text: TextEncoder, examples: Examples, autocast: Callable[[], AbstractContextManager[None]]
+) -> str:
+    device = cvae.prior.queries.device.type
+    with autocast():
+        precision = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "torch.float32"
     digest = hashlib.sha256(examples.split.fingerprint.encode())
     digest.update(np.ascontiguousarray(examples.rows).tobytes())
+    digest.update(precision.encode())
     with torch.no_grad():
         tensors = [*cvae.encoder.state_dict().values(), *text([""])]
     for tensor in tensors:

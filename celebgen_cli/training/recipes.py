@@ -185,13 +185,17 @@ def _draw(
     source: Path, count: int, output: Path, train: Examples, where: torch.device, seed: int, progress: Progress
 ) -> Drawn:
     from celebgen_cli.settings import DEFAULTS, NEUTRAL
+    from celebgen_cli.training.distillation import Teaching
     from celebgen_cli.training.drawn import draw_pool
 
     parts = runs.load_components(source, ("text", "cvae", "unet"))
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
     schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
     settings = {**DEFAULTS, **NEUTRAL}
-    settings |= {name: value for name, value in parts.info.get("defaults", {}).items() if name in settings}
+    own = parts.info.get("defaults", {})
+    if distilled := parts.info.get("run", {}).get("distill"):
+        own = Teaching(**distilled).defaults  # a run has no defaults yet, and a student draws in its own few steps
+    settings |= {name: value for name, value in own.items() if name in settings}
     return draw_pool(
         output, count, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, train, settings,
         seed, progress, None if parts.calibration is None else parts.calibration.to(where),

@@ -60,6 +60,16 @@ def test_other_defaults_drop_it(calibrated: Path, tmp_path: Path) -> None:
         assert ("calibration" in json.loads((tmp_path / str(kept) / "model.json").read_text())) is kept
 
 
+def test_another_decoder_drops_it(chain: Chain, calibrated: Path, tmp_path: Path) -> None:
+    """Its filter is of what the decoder draws."""
+    out = invoke("export", calibrated, "-o", tmp_path / "m", "--decoder", chain.model, "--decoder-share", 0.5)
+    assert (out.exit_code, out.stdout) == (0, f"{tmp_path / 'm'}\n"), out.stderr
+    assert "measured with other decoder" in out.stderr and "`celebgen calibrate` makes" in out.stderr
+    assert load_model(tmp_path / "m", "cpu").calibration is None
+    alone = invoke("export", calibrated, "-o", tmp_path / "n", "--decoder-share", 0.5)
+    assert "name that with --decoder" in one_sentence(alone, 2)
+
+
 def test_refusals(chain: Chain, calibrated: Path, tmp_path: Path) -> None:
     assert "add --force" in one_sentence(
         invoke("calibrate", chain.dataset, "--model", chain.model, "-o", calibrated), 2

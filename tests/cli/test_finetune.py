@@ -143,6 +143,8 @@ def test_refusals(model_folder: Path, dataset32: Path, portraits: Path, tmp_path
 
     assert "does not exist" in said(tmp_path / "nowhere")
     assert "only one prepared dataset" in said(dataset32, portraits)
+    for words in (("--caption", "a man"), ("--align",), ("--landmarks", tmp_path)):
+        assert f"{words[0]} is for folders of pictures" in said(dataset32, *words)
     (tmp_path / "empty").mkdir()
     assert "no image" in said(tmp_path / "empty", code=1)
     (tmp_path / "broken").mkdir()
@@ -151,4 +153,10 @@ def test_refusals(model_folder: Path, dataset32: Path, portraits: Path, tmp_path
     assert "--landmarks" in said(portraits, "--align")
     Image.new("RGB", (64, 64)).save(tmp_path / "one.png")
     assert "neither a folder nor a zip" in said(tmp_path / "one.png")
+    student = Path(shutil.copytree(model_folder, tmp_path / "student"))
+    info = json.loads((student / "model.json").read_text(encoding="utf-8"))
+    info.setdefault("training", {})["distilled"] = {"steps": 4}
+    (student / "model.json").write_text(json.dumps(info), encoding="utf-8")
+    refused = invoke("finetune", portraits, "-o", tmp_path / "mine", "--model", student, *FEW)
+    assert "is a student of few steps" in one_sentence(refused, 2)
     assert not [path for path in tmp_path.iterdir() if "mine" in path.name]

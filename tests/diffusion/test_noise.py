@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from celebgen_cli.diffusion.noise import _mix32, image_noise, step_noise
+from celebgen_cli.diffusion.noise import _mix32, image_noise
 from celebgen_cli.errors import UsageError
 
 SHAPE = (4, 8, 8)
@@ -37,13 +37,6 @@ def test_it_is_standard_normal() -> None:
     assert abs(draws.mean().item()) < 0.02
     assert abs(draws.std().item() - 1) < 0.02
     assert draws.amax() > 3.5
-
-
-def test_step_noise_is_the_draws_after_the_start() -> None:
-    noise = step_noise([4, 9], SHAPE)
-    assert torch.equal(noise(0), image_noise([4, 9], SHAPE, 1))
-    assert torch.equal(noise(17), image_noise([4, 9], SHAPE, 18))
-    assert not torch.equal(noise(0), image_noise([4, 9], SHAPE))
 
 
 def test_dtype_is_a_rounding_of_the_same_values() -> None:

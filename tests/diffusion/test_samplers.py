@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from celebgen_cli.diffusion.noise import image_noise, step_noise
+from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.samplers import (
     SAMPLERS,
     angle_2s,
@@ -25,6 +26,13 @@ from tests.diffusion.toys import double, gaussian, knows
 SCHEDULE = Schedule.cosine(1000)
 SEEDS = [11, 12, 13]
 SHAPE = (2, 3, 3)
+
+
+def step_noise(
+    seeds: Sequence[int], shape: Sequence[int], dtype: torch.dtype = torch.float32
+) -> Callable[[int], Tensor]:
+    """What step i of a sampler adds, as drawing has it."""
+    return lambda step: image_noise(seeds, shape, step + 1, dtype=dtype)
 
 
 def wobbly(x_t: Tensor, t: int) -> Tensor:

@@ -18,6 +18,7 @@ from celebgen_cli.evaluation import ablation as module
 from celebgen_cli.evaluation import compare
 from celebgen_cli.evaluation.ablation import Ablation, measure_grid
 from celebgen_cli.evaluation.ablation_table import aligned, rows_of, text_table, write
+from celebgen_cli.evaluation.drawn import conditions
 from celebgen_cli.evaluation.grids import Cell, Grid
 from celebgen_cli.evaluation.options import Options
 from tests.command import invoke, one_sentence
@@ -46,7 +47,8 @@ def stub(monkeypatch: pytest.MonkeyPatch, extractor: StubExtractor) -> StubExtra
 
 
 def cells_done(folder: Path) -> int:
-    return len((folder / "cells.jsonl").read_bytes().splitlines())
+    lines = (folder / "cells.jsonl").read_text(encoding="utf-8").splitlines()
+    return sum(json.loads(line)["of"]["metric"] != "floor" for line in lines)
 
 
 def test_a_cell_is_what_evaluate_fid_says(arms: list[str], dataset: str, tmp_path: Path) -> None:
@@ -65,6 +67,7 @@ def test_a_cell_is_what_evaluate_fid_says(arms: list[str], dataset: str, tmp_pat
     # one set more, and one number of steps less: only what is new is measured
     more = measure_grid(Grid(arms, [2], seeds=[0, 1, 2], metrics=["fid"]), tmp_path / "out", dataset, Options(num=12))
     assert cells_done(tmp_path / "out") == 10 and len(more.cells) == 6 and more.cells[0] == made.cells[1]
+    assert more.floor == made.floor  # whichever cell comes first
     measure_grid(Grid(arms, [2], metrics=["fid"]), tmp_path / "out", dataset, Options(num=13))
     assert cells_done(tmp_path / "out") == 12  # another N is another figure
 
@@ -92,6 +95,20 @@ def test_an_interrupted_grid_goes_on(
     assert all(figures["fid"] > 0 for _, figures in made.cells)
     measure_grid(grid, tmp_path / "out", dataset, options)
     assert len(calls) == 6
+
+
+def test_other_code_device_or_precision_is_another_cell(
+    arms: list[str], dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, options = Grid(arms[:1], [1], metrics=["fid"]), Options(num=8)
+    measure_grid(grid, tmp_path / "out", dataset, options)
+    before = conditions(None)
+    for i in range(len(before)):
+        changed = [*before[:i], "another", *before[i + 1 :]]
+        monkeypatch.setattr(module, "conditions", lambda device, changed=changed: changed)
+        measure_grid(grid, tmp_path / "out", dataset, options)
+        assert cells_done(tmp_path / "out") == 2 + i
+    monkeypatch.undo()
 
 
 def test_obedience_is_one_judges_and_left_out_without_one(

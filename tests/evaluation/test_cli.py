@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from celebgen_cli.cli import app
 from celebgen_cli.evaluation import compare as module
+from tests.command import one_sentence
 from tests.evaluation.conftest import FakeModel, StubExtractor, write_dataset, write_images
 
 Faces = tuple[np.ndarray, np.ndarray]
@@ -86,7 +87,11 @@ def test_kid_and_precision_and_recall(tmp_path: Path, faces: Faces) -> None:
     assert out.exit_code == 0, out.stderr
     lines = out.stdout.splitlines()
     assert lines[0].startswith("KID ") and "100 subsets of 30" in lines[0] and lines[1].startswith("floor      KID ")
-    assert "fewer than the 1,000 of a subset of KID" in out.stderr and "FID" not in out.stdout
+    assert "no more than the 1,000 of a subset of KID" in out.stderr and "FID" not in out.stdout
+    assert "+/-" not in out.stdout  # every subset is all of the 30: they do not say how KID varies
+    out = run("prc", "--num", 8, f"{data}:valid", write_dataset(tmp_path / "few", *(part[:10] for part in faces)))
+    assert out.exit_code == 0 and out.stdout.startswith("precision"), out.stderr
+    assert "the floor is left out" in out.stderr and "too few images" in out.stderr
     out = run("prc", data, data, "--quiet")
     lines = out.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
@@ -96,6 +101,27 @@ def test_kid_and_precision_and_recall(tmp_path: Path, faces: Faces) -> None:
     assert lines[5].startswith("floor      precision 0.") and lines[6].endswith("N 30 and 30") and out.stderr == ""
     value = json.loads(run("prc", data, data, "--no-floor", "--json").stdout)
     assert (value["metric"], value["neighbors"], value["coverage_neighbors"], value["floor"]) == ("prc", 3, 5, None)
+
+
+@pytest.mark.parametrize("command", ["fid", "kid", "prc", "attributes", "text"])
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [("--steps", (3,)), ("--negative", ("hat",)), ("--guidance-interval", (0, 1)), ("--save", ("x",))],
+)
+def test_what_would_do_nothing_is_refused(
+    tmp_path: Path, faces: Faces, command: str, option: str, values: tuple[object, ...]
+) -> None:
+    data = write_dataset(tmp_path / "data", *faces)
+    folder = write_images(tmp_path / "images", faces[0][:10])
+    out = run(command, folder, data, option, *values)
+    assert f"{option} is for a model that draws, and {folder} holds faces" in one_sentence(out, 2)
+    assert not Path("x").exists()
+
+
+def test_statistics_are_of_all_their_images(tmp_path: Path, faces: Faces) -> None:
+    data = write_dataset(tmp_path / "data", *faces)
+    assert run("stats", data, "-o", tmp_path / "s.safetensors").exit_code == 0
+    assert "--num is for images" in one_sentence(run("fid", tmp_path / "s.safetensors", data, "-n", 20), 2)
 
 
 def test_several_sampling_seeds(tmp_path: Path, faces: Faces) -> None:

@@ -4,9 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
-from celebgen_cli.evaluation.obedience import score, share_of_way, thresholds, wilson
+from celebgen_cli.evaluation.obedience import score, share_of_way, thresholds
 
 
 def drawn(n: int = 60, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -75,12 +74,6 @@ def test_a_judge_says_yes_as_often_as_the_labels() -> None:
 def test_no_way_between_floor_and_ceiling() -> None:
     assert share_of_way(0.5, 0.5, 0.5) is None and share_of_way(0.6, 0.7, 0.5) is None
     assert share_of_way(0.6, 0.5, 0.9) == pytest.approx(0.25)
-
-
-@pytest.mark.parametrize(("hits", "count"), [(0, 5), (5, 5), (7, 20), (499, 500)])
-def test_wilson_is_scipys(hits: int, count: int) -> None:
-    expected = binomtest(hits, count).proportion_ci(method="wilson")
-    assert wilson(hits, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
 def test_intervals_hold_the_figure_and_widen_with_units() -> None:

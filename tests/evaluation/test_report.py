@@ -18,6 +18,7 @@ from celebgen_cli.evaluation.options import Options
 from celebgen_cli.evaluation.report import failure, read_report, to_json
 from celebgen_cli.evaluation.report_page import render
 from celebgen_cli.evaluation.report_parts import Measured, Setup, measure_report
+from celebgen_cli.processes import PeerLost
 from tests.command import invoke, one_sentence
 from tests.evaluation.conftest import StubExtractor, write_dataset, write_images
 
@@ -187,6 +188,30 @@ def test_faces_are_drawn_once_for_all_parts(
     shutil.rmtree(tmp_path / "work")
     measure_report(setup, tmp_path / "work")  # features are known: only the page's faces are drawn again
     assert sorted(drawn) == list(range(12))
+
+
+def test_the_end_of_the_job_is_no_fault_of_a_part(
+    model: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*args: Any) -> dict[str, Any]:
+        raise PeerLost("lost the others")
+
+    monkeypatch.setitem(report_parts.PARTS, "prc", lost)
+    with pytest.raises(PeerLost):
+        measure_report(Setup(model, None, None, Options(num=8), ["prc"]), tmp_path / "work")
+
+
+def test_other_weights_under_the_same_name_are_measured_anew(
+    model: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    monkeypatch.setitem(report_parts.PARTS, "text", lambda *args: measured.append(0) or {"score": len(measured)})
+    clip = tmp_path / "clip.pt"
+    for content, times in ((b"one", 1), (b"one", 1), (b"other", 2)):
+        if not clip.exists() or clip.read_bytes() != content:
+            clip.write_bytes(content)
+        measure_report(Setup(model, None, None, Options(num=8), ["text"], clip=str(clip)), tmp_path / "work")
+        assert len(measured) == times
 
 
 def test_a_folder_and_nothing_at_all(faces: Faces, dataset: Path, tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from celebgen_cli.training.batches import (
     batch_rows,
     chunks,
     fits,
+    mirrored,
     numpy_generator,
     preload,
-    random_flip,
+    random_sides,
     torch_generator,
     training_and_held_out,
 )
@@ -50,7 +51,7 @@ def test_generators_are_their_own() -> None:
 
 def test_flips() -> None:
     images = torch.arange(200.0)[:, None, None, None] + torch.tensor([0.0, 0.25, 0.5])
-    flipped = random_flip(images, torch_generator(0, 0, 1))
+    flipped = mirrored(images, random_sides(len(images), torch_generator(0, 0, 1)))
     turned = (flipped == images.flip(3)).all(dim=(1, 2, 3))
     kept = (flipped == images).all(dim=(1, 2, 3))
     assert (turned ^ kept).all()

@@ -20,6 +20,7 @@ from celebgen_cli.files import read_json
 from celebgen_cli.models.folder import load_model
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.settings import complete
+from celebgen_cli.training import recipes
 from celebgen_cli.training.batches import training_and_held_out
 from celebgen_cli.training.distillation import (
     DistillationTask,
@@ -141,7 +142,7 @@ def test_only_the_student_learns(dataset32: Path) -> None:
     assert all(parameter.grad is None for parameter in (*made.teacher.parameters(), *made.cvae.parameters()))
 
 
-def test_the_command(chain: Chain, tmp_path: Path) -> None:
+def test_the_command(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A student is a run like others: it goes on, has the teacher beside it, and is exported with its own defaults."""
     run, model = tmp_path / "student", tmp_path / "model"
     words = ("train-diffusion", chain.dataset, "-o", run, "--distill", chain.model, "--batch-size", 2,
@@ -166,6 +167,11 @@ def test_the_command(chain: Chain, tmp_path: Path) -> None:
     (run / "config.toml").unlink()  # info reads the command from the settings then
     said = invoke("info", run).stdout
     assert f"--distill {chain.model} --resume" in " ".join(said.split())
+    with monkeypatch.context() as patch:  # latents for a decoder are drawn as the student draws
+        drawn: list[dict[str, object]] = []
+        patch.setattr("celebgen_cli.training.drawn.draw_pool", lambda *words: drawn.append(words[7]))
+        recipes._draw(run, 4, tmp_path, None, torch.device("cpu"), 0, lambda done, total: None)  # type: ignore[arg-type]
+        assert (drawn[0]["steps"], drawn[0]["guidance"], drawn[0]["pag"]) == (2, 1.0, False)
     assert invoke("export", run, "-o", model).exit_code == 0
     info = read_json(model / "model.json")
     assert (info["defaults"]["steps"], info["defaults"]["guidance"], info["defaults"]["pag"]) == (2, 1.0, False)

@@ -84,6 +84,15 @@ def test_other_weights_texts_and_rows_have_latents_of_their_own(
     assert len(counted) == 4
 
 
+def test_another_precision_has_latents_of_its_own(tmp_path: Path, examples: Examples, counted: list[int]) -> None:
+    def bf16() -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16)
+
+    for how, encodings in ((nullcontext, 1), (bf16, 2), (nullcontext, 2), (bf16, 2)):
+        encode(tiny_cvae(), tiny_text(), examples, tmp_path, how)
+        assert len(counted) == encodings
+
+
 def test_a_broken_off_encoding_is_done_again(
     tmp_path: Path, examples: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,9 +24,6 @@ WHERE = (
 IMAGES = "img_align_celeba"
 """The folder that the official archive of aligned images unpacks to."""
 
-IMAGE_COUNT = 202_599
-"""How many aligned images CelebA has, numbered from 1 without a gap."""
-
 PARTITION_COUNTS = {"train": 162_770, "valid": 19_867, "test": 19_962}
 """Images of each partition; the official numbers run through them in this order."""
 
