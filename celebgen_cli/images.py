@@ -75,7 +75,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
             text = image.info.get("celebgen")
             packet = image.info.get("xmp")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CelebgenError(f"{path} cannot be read as an image: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CelebgenError(f"{path} cannot be read as an image: {reason}") from error
     if text is None and isinstance(packet, bytes) and (found := _XMP_VALUE.search(packet)):
         text = html.unescape(found[1].decode("utf-8", "replace"))
     try:
@@ -97,7 +98,8 @@ def read_pixels(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise CelebgenError(f"{path} cannot be read as an image: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CelebgenError(f"{path} cannot be read as an image: {reason}") from error
 
 
 def grid(
@@ -119,13 +121,20 @@ def grid(
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
-    """The text, cut with an ellipsis where it is wider than `width` pixels; PIL's built-in font knows Latin-1 only."""
+    """The text, cut with an ellipsis where it is wider than `width` pixels, before a seed at its end ("old man #3").
+
+    PIL's built-in font knows Latin-1 only.
+    """
     text = text.encode("latin-1", "replace").decode("latin-1")
     if draw.textlength(text) <= width:
         return text
-    while text and draw.textlength(text + "...") > width:
+    end = "..."
+    before, mark, seed = text.rpartition(" #")
+    if mark and draw.textlength(f"...{mark}{seed}") <= width:
+        text, end = before, f"...{mark}{seed}"
+    while text and draw.textlength(text + end) > width:
         text = text[:-1]
-    return text + "..."
+    return text + end
 
 
 def save_grid(images: np.ndarray, path: Path, columns: int | None = None, labels: Sequence[str] | None = None) -> None:

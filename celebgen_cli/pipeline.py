@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from celebgen_cli.data.captions import Typed, read_prompt
 from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.drawing import draw_latents, generate
@@ -88,6 +89,7 @@ class Model:
     calibration: Calibration | None = None
     precision: str = "fp32"
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext
+    _read: dict[tuple[str, str], Typed] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -286,9 +288,27 @@ class Model:
         with self.autocast():
             return self.text(list(prompts)).to(self.device)
 
+    def read(self, prompt: str, negative: str = "") -> Typed:
+        """What a prompt and a negative prompt mean in the words that the compact text encoder learned from.
+
+        With another text encoder they stay as they are. `sample` draws the words that it is given.
+        """
+        if not isinstance(self.text, CompactText):
+            return Typed(prompt, negative, prompt, False)
+        key = (prompt, negative)
+        if key not in self._read:
+            if len(self._read) >= 4096:  # a stream of prompts may hold any number
+                self._read.clear()
+            self._read[key] = read_prompt(prompt, negative, lambda words: not self.unknown_words(words))
+        return self._read[key]
+
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of the prompt that the compact text encoder never saw in training."""
         return self.text.unknown_words(prompt) if isinstance(self.text, CompactText) else []
+
+    def cut_words(self, prompt: str) -> list[str]:
+        """Words at the end of a prompt that the compact text encoder has no room for."""
+        return self.text.cut_words(prompt) if isinstance(self.text, CompactText) else []
 
 
 def _repeat(text: TextFeatures, count: int) -> TextFeatures:

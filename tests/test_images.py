@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.images import encode_png, grid, read_metadata, save_grid
+from celebgen_cli.images import _fit, encode_png, grid, read_metadata, save_grid
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 16, 24, 3), dtype=np.uint8)
 METADATA = {"prompt": 'a "smiling" woman\nblond — naïve 🙂', "seed": 2**63, "guidance": 1.5, "negative": ""}
@@ -65,6 +65,16 @@ def test_labels_are_below_their_image() -> None:
         assert (below < 128).any() == bool(label)
         assert np.array_equal(sheet[:16, i * 26 : i * 26 + 24], PIXELS[i])
         assert (sheet[:, i * 26 + 24 : i * 26 + 26] == 255).all()  # no label runs into its neighbour
+
+
+def test_a_label_that_is_cut_keeps_its_seed() -> None:
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    assert _fit(draw, "old man #3", 300) == "old man #3"
+    cut = _fit(draw, "not smiling man with glasses #12", 90)
+    assert cut.startswith("not ") and cut.endswith("... #12") and draw.textlength(cut) <= 90
+    assert _fit(draw, "man #12345678901234567890", 40).endswith("...")
 
 
 def test_save_grid(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ DEBUG = False  # set by `celebgen --debug`
 
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; default: the best there is.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16 (CUDA only).")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, summary, notes or warnings.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
 def terminable(function: Callable[..., Any]) -> Callable[..., Any]:
     """A command for which SIGTERM is what Ctrl-C is: what is half done is put away, and the exit code is 130."""

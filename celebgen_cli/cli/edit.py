@@ -71,8 +71,9 @@ def edit(
       celebgen edit photo.jpg "old man" --method noise --strength 0.5 --seed 3 -o old.png
     """
     from celebgen_cli.cli.results import print_json, print_path
+    from celebgen_cli.data.captions import plain_words
     from celebgen_cli.diffusion.noise import check_seed
-    from celebgen_cli.editing.change import as_description, plain_change, read_change
+    from celebgen_cli.editing.change import as_description, contradictions, plain_change, read_change, unread_words
     from celebgen_cli.editing.edit import edit as work
     from celebgen_cli.editing.edit import edit_level, edit_settings
     from celebgen_cli.editing.photos import read_photo
@@ -95,7 +96,7 @@ def edit(
     level = edit_level(editor, strength, method)
     source = read_photo(photo, editor.crop, editor.size, landmarks=landmarks, already=already)
     unknown = UnknownWords(editor)
-    told = prompt if shows else as_description(prompt)
+    told = prompt if shows else plain_words(as_description(prompt))
     for text in (told, shows or "", negative):
         if not quiet and (warning := unknown.warning(text)):
             common.say(warning)
@@ -106,8 +107,12 @@ def edit(
     read = change is not None
     change = change or plain_change(told, negative, shows or "")
     if not quiet and shows is None:
-        seen = f"shows: {change.source}" if read else "is not read: the prompts say more than a judge knows, or less"
-        common.say(f"{photo} {seen}; drawn: {change.target}")
+        beyond = [word for text in (prompt, negative) for word in unread_words(text, editor.unknown_words)]
+        why = f"no caption has {', '.join(map(repr, beyond[:8]))}" if beyond else "it names nothing that a judge knows"
+        seen = f"{photo} shows: {change.source}" if read else f"the request is taken as typed: {why}"
+        common.say(f"{seen}; drawn: {change.target}")
+        for one, other in contradictions(prompt):
+            common.say(f"warning: no face has both {one} and {other}; ask for one of them")
         if read and change.source == change.target:
             common.say("warning: the photo shows this already, as the judge sees it; --source '' draws it all the same")
     keep = method == "invert" if detail is None else detail
@@ -128,6 +133,7 @@ def edit(
     )
     write_picture(path, made, metadata, text)
     if json:
-        print_json({"path": str(path), **metadata})
+        named = dict.fromkeys(word for text in (told, shows or "", negative) for word in unknown.of(text))
+        print_json({"path": str(path), **metadata, "unknown": list(named)})
     else:
         print_path(path)

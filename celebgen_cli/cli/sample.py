@@ -105,6 +105,13 @@ def sample(
         ),
     ] = None,
     negative: Annotated[str | None, typer.Option(help="What the face shall not show.")] = None,
+    read: Annotated[
+        bool | None,
+        typer.Option(
+            "--read/--no-read",
+            help="Put denials and synonyms into the words that the model learned from; default: yes.",
+        ),
+    ] = None,
     grid: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="Also write all faces as one labelled sheet to this PNG."),
@@ -158,7 +165,8 @@ def sample(
             "--seeds": seeds, "--format": form, "--steps": steps, "--sampler": sampler, "--guidance": guidance,
             "--guidance-interval": guidance_interval, "--rescale": rescale, "--pag": pag, "--eta": eta,
             "--spacing": spacing, "--start": start, "--calibrate": calibrate, "--negative": negative, "--gif": gif,
-            "--html": html, "--show": show or None, "--precision": precision, "-o -": True if output == "-" else None,
+            "--read": read, "--html": html, "--show": show or None, "--precision": precision,
+            "-o -": True if output == "-" else None,
         })  # fmt: skip
         neighbours(
             vary, num=num or 8, amount=0.3 if amount is None else amount, seed=seed or 0, output=output, grid=grid,
@@ -181,7 +189,7 @@ def sample(
         **read_settings({
             "steps": steps, "sampler": sampler, "guidance": guidance, "guidance_interval": guidance_interval,
             "rescale": rescale, "pag": pag, "eta": eta, "spacing": spacing, "start": start, "calibrate": calibrate,
-            "negative": negative,
+            "negative": negative, "read": read,
         }),
     }  # fmt: skip
     if made is not None and seed is None and seeds is None:
@@ -191,6 +199,8 @@ def sample(
     sheets = _sheets(grid, gif, html, len(own_seeds), force)
 
     entries, repeatable = _entries(prompts, prompts_file, prompts_format, made is not None)
+    if made is not None and entries is not None and read is None:
+        del settings["read"]  # that was of the picture's own prompt
     if made is not None and entries is None:
         entries, repeatable, expand = (lambda: iter([Entry(made.entry.prompt)])), True, "none"
     assert entries is not None
@@ -296,7 +306,7 @@ def _draw(
                     assert drawn.data is not None
                     sys.stdout.buffer.write(drawn.data)
                 elif json:
-                    print_json(row_of(drawn, generator.unknown_words(drawn.job.prompt)))
+                    print_json(row_of(drawn, words.unknown.in_both(drawn.typed)))
                 else:
                     print_path(drawn.path)
                 count += 1
@@ -325,15 +335,32 @@ class _Notes:
         from celebgen_cli.sampling.words import UnknownWords
 
         self._model, self._quiet = model, quiet
-        self._words = UnknownWords(model)
+        self.unknown = UnknownWords(model)
+        self._read: set[Any] = set()
         self._said = False
 
     def heed(self, job: "Job") -> "Job":
         """Say what there is to say of a job, and pass it on."""
         if self._quiet:
             return job
-        if warning := self._words.warning(job.prompt):
-            common.say(warning)
+        from celebgen_cli.sampling.jobs import reading
+        from celebgen_cli.sampling.templates import shortened
+        from celebgen_cli.sampling.words import MOST
+
+        typed = reading(self._model, job)
+        if typed.changed and typed not in self._read:
+            if len(self._read) < MOST:
+                self._read.add(typed)
+            away = f", away from {shortened(typed.negative)}" if typed.negative else ""
+            common.say(f"note: {shortened(job.prompt)} is drawn as {shortened(typed.text)}{away} (--no-read: as it is)")
+        for text in (typed.plain, typed.negative):
+            if warning := self.unknown.warning(text):
+                common.say(warning)
+        if cut := self._model.cut_words(typed.text):
+            common.say(
+                f"warning: {shortened(job.prompt)} is longer than the text encoder reads: it does not see the last "
+                f"{len(cut)} words, {shortened(' '.join(cut))}"
+            )
         settings = dict(job.settings)
         if not self._said and settings.pop("calibrate", True):
             other = self._model.uncalibrated(**settings)

@@ -67,6 +67,7 @@ def _answer(model: Any, line: bytes, place: Any, index: int) -> dict[str, Any]:
     from celebgen_cli.sampling.jobs import Job
     from celebgen_cli.sampling.outputs import Place
     from celebgen_cli.sampling.prompts import entry_of, parse_object
+    from celebgen_cli.sampling.words import UnknownWords
 
     named: dict[str, Any] = {}
     try:
@@ -89,7 +90,7 @@ def _answer(model: Any, line: bytes, place: Any, index: int) -> dict[str, Any]:
         seed = 0 if entry.seeds is None else next(iter(entry.seeds))
         (drawn,) = draw(model, [Job(index, entry.prompt, seed, entry.settings)], to)
         to.forget()
-        return {**named, **row_of(drawn, model.unknown_words(entry.prompt))}
+        return {**named, **row_of(drawn, UnknownWords(model).in_both(drawn.typed))}
     except CelebgenError as error:
         return {**named, "error": str(error)}
     except (OSError, MemoryError) as error:

@@ -43,7 +43,7 @@ def vary(
     from celebgen_cli.images import encode_png, read_pixels
     from celebgen_cli.images import grid as sheet_of
     from celebgen_cli.pipeline import load_model
-    from celebgen_cli.sampling.jobs import Job, again, metadata_of, resolve
+    from celebgen_cli.sampling.jobs import Job, again, metadata_of, reading, resolve
     from celebgen_cli.sampling.outputs import slug
     from celebgen_cli.sampling.settings import Seeds, check_path
 
@@ -64,10 +64,11 @@ def vary(
             f"({painter.sha256[:10]}); the faces will be others; give that model with --model"
         )
     job = Job(0, prompt, own, made.entry.settings)
-    settings = resolve(painter, job)
+    settings, typed = resolve(painter, job), reading(painter, job)
+    of = metadata_of(painter, job, settings, typed)
+    settings["negative"] = typed.negative
     with common.progress("vary", quiet=quiet) as update:
-        faces = work(painter, prompt, own, new, amount, settings, batch_size=batch_size, callback=update)
-    of = metadata_of(painter, job, settings)
+        faces = work(painter, typed.text, own, new, amount, settings, batch_size=batch_size, callback=update)
     for face, path, s in zip(faces, paths, new, strict=True):
         metadata = described(painter, "vary", {"of": of, "amount": amount, "seed": s})
         text = (

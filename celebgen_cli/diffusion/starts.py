@@ -50,7 +50,7 @@ def noised(x_0: Tensor, noise: Tensor, strength: float, schedule: Schedule) -> t
 def strength_level(strength: float, schedule: Schedule) -> int:
     """The level round(strength * T) that an edit of this strength begins from. Raises UsageError outside 0..1."""
     if not 0 <= strength <= 1:
-        raise UsageError(f"The strength of an edit must be from 0 to 1, not {strength}.")
+        raise UsageError(f"--strength must be from 0 to 1, not {strength}")
     return round(strength * schedule.timesteps)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES, INDEX
-from celebgen_cli.data.captions import prompt_for, read_caption, vocabulary
+from celebgen_cli.data.captions import plain_words, prompt_for, read_typed, vocabulary
 from celebgen_cli.data.captions.lexicon import CONFLICTS, FACIAL_HAIR, YIELDING, lexicon
 
 HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
@@ -31,19 +31,40 @@ MOST = 6
 """Attributes in a text, as in the captions that the text encoder knows."""
 
 _WORD = re.compile(r"\w+(?:[-'’]\w+)*")
+_OF = r"(?:the|his|her|their|my) "
+_WORN = (
+    "(?:sun)?glasses|eyeglasses|hat|cap|beard|goatee|m(?:o)?ustache|lipstick|makeup|earrings|necklace|tie|necktie|smile"
+)
 _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for order, description in (
     (r"make[- ]up\b", "makeup"),
+    # an order that is not to be followed asks for nothing
+    (r"(?:do not|don['’]?t|never) (?:make|give|add|put|remove|take|turn|change|shave|dye|get rid|delete|lose|let)\b"
+     r"[^,.;]*?(?=$|[,.;]|\bbut\b|\band (?:make|give|add|put|remove|take|turn|change|dye|smile|without)\b)", ""),
+    (rf"(?:change|turn|dye|make|switch) (?={_OF}|hair\b)(?=[^,.;]*\bhair\b)(?:{_OF})?hair (?:colou?r )?"
+     r"from [\w-]+(?: hair)? (?:in)?to ([\w-]+)(?: hair)?\b", r"\1 hair"),
+    (rf"(?:change|turn|dye|make) (?:{_OF})?(?:[\w-]+ )?hair (?:colou?r )?(?:to |into )?([\w-]+) and "
+     r"(curly|wavy|straight)\b(?: hair)?", r"\1 hair and \2 hair"),
+    (rf"(?:change|turn|dye|make) (?:{_OF})?(?:[\w-]+ )?hair (?:colou?r )?(?:to |into )?"
+     r"(?!and\b|but\b|with\b|or\b)([\w-]+)(?: hair)?\b", r"\1 hair"),
+    (r"([\w-]+)(?: hair)? (?:rather than|instead of) [\w-]+ hair\b", r"\1 hair"),
+    (r"from \w+ to (\w+)\b", r"\1"),
+    (rf"shave (?:{_OF})?head\b|(?:remove|lose|delete) (?:all )?(?:{_OF})?hair\b(?! (?:on|in|over)\b)", "bald"),
+    (r"shave(?: off)?(?: him| her)?(?=\s*(?:$|[,.;]))", "without a beard"),
     (r"take (?!off)([\w ]{1,30}?) off\b", r"without \1"),
-    (r"(?:remov(?:e|ing)|take off|shave(?: off)?|get rid of|lose|delete|stop|less|do not|don['’]t|no longer|w/o|replace"
-     r"|instead of)(?!\w)", "without"),
-    (r"(?:change|turn|dye|make) (?:(?:the|his|her|their|my) )?hair (?:colou?r )?(?:to |into )?(\w+)", r"\1 hair"),
+    (rf"wipe (?:{_OF}|that )?(\w+) off\b(?: {_OF}face\b)?", r"without \1"),
+    (rf"({_WORN}) off\b", r"without \1"),
+    (r"(?:remov(?:e|ing)|take off|shave(?: off)?|get rid of|lose|delete|stop|less|do not|don['’]?t|no longer|w/o"
+     r"|replace|instead of)(?!\w)", "without"),
     (r"(?:make|give|add|put on)\b(?: (?:him|her|them|it|me)\b)?\s*", "with "),
     (r"younger\b", "young"),
-    (r"sunglasses\b", "glasses"),
 ))  # fmt: skip
-_DENIAL = re.compile(r"\b(without|not|no)\b|(\b(?:with|but|wearing)\b|[.;])|(,)|\b(and|or)\b", re.IGNORECASE)
-_OR_FOLLOWS = re.compile(r"[^.;]*?\bor\b", re.IGNORECASE)
-_NEVER_IN_A_LIST = {INDEX[name] for name in ("Smiling", "Male", "Young", "Bald", "Attractive", "Chubby")}
+_FILLERS = frozenset((
+    "i", "you", "he", "she", "it", "they", "we", "me", "him", "them", "should", "would", "could", "can", "will",
+    "please", "want", "wants", "let", "have", "has", "had", "is", "are", "be", "to", "so", "that", "look", "looks",
+    "looking", "wear", "wears", "as", "now", "just", "very", "really", "more", "much", "face", "hair", "photo",
+    "picture",
+))  # fmt: skip
+"""Words of a request that ask for nothing, whether captions have them or not."""
 _PAIRS = {frozenset(pair) for pair in (*CONFLICTS, *YIELDING)}
 
 
@@ -78,14 +99,14 @@ def read_change(
         unknown: the words of a text that the text encoder does not know either; these are passed over.
 
     Returns:
-        None where the prompts have words that only the text encoder knows, or name nothing.
+        None where the prompts have words that only the text encoder knows, or name nothing. A prompt of nothing but
+        orders that are not to be followed ("don't remove the beard") changes nothing.
     """
-    prompt, negative, known = as_description(prompt), as_description(negative), set(vocabulary())
-    for text in (prompt, negative):
-        if not _words(text) - known <= _words(" ".join(unknown(text))):
-            return None
-    named, away = _named(prompt), _named(negative)
-    if not named.any() or (_words(negative) and not away.any()):
+    if unread_words(prompt, unknown) or unread_words(negative, unknown):
+        return None
+    asks, (prompt, negative) = bool(prompt.strip()), (as_description(text) for text in (prompt, negative))
+    named, away = read_typed(prompt), read_typed(negative)
+    if (not named.any() and not (asks and not prompt)) or (_words(negative) and not away.any()):
         return None
     named = np.where(named != 0, named, -away)
     asked = {ATTRIBUTES[i]: bool(named[i] > 0) for i in np.flatnonzero(named)}
@@ -104,41 +125,32 @@ def read_change(
 
 
 def as_description(prompt: str) -> str:
-    """Orders in the words of a description: "make her smile, remove the glasses" is "smile, without the glasses"."""
+    """Orders in the words of a description: "make her smile, remove the glasses" is "smile, without the glasses".
+
+    Orders that are not to be followed go, so that nothing may be left.
+    """
     text = prompt
     for order, description in _ORDERS:
         text = order.sub(description, text)
-    return prompt if text == prompt else re.sub(r"^with\b ?", "", " ".join(text.split())) or prompt
+    if text == prompt:
+        return prompt
+    return re.sub(r"^(?:[\s,.;]|(?:but|and)\b)*(?:with\b ?)?|[\s,;]+$", "", " ".join(text.split())) or (
+        "" if _words(prompt) - {"make", "give", "add"} else prompt
+    )
 
 
-def _named(text: str) -> np.ndarray:
-    """What a description names, int8 [40]: `read_caption`, and denials that captions do not have ("not young")."""
-    named, denied, listed, at = np.zeros(len(ATTRIBUTES), np.int8), False, False, 0
-    marks = [*_DENIAL.finditer(text)]
-    if not any(mark[1] for mark in marks):
-        return read_caption(text)
-    for mark in (*marks, None):
-        said = _read_part(text[at : mark.start() if mark else len(text)], denied, listed)
-        named = np.where(said != 0, said, named).astype(np.int8)
-        if mark is None:
-            return named
-        at, listed = mark.end(), bool(mark[4])
-        if mark[3]:  # "without glasses, beard or hat" goes on at the comma, "without glasses, smiling" does not
-            until = next((after.start() for after in marks if after.start() > at and (after[1] or after[2])), len(text))
-            denied = denied and bool(_OR_FOLLOWS.match(text[at:until]))
-        elif not mark[4]:
-            denied = bool(mark[1])
-    return named
+def unread_words(prompt: str, unknown: Callable[[str], Iterable[str]] = lambda text: ()) -> list[str]:
+    """The words of a request that no caption has, though the text encoder may know them: see `read_change`."""
+    text = plain_words(as_description(prompt))
+    beyond = _words(text) - set(vocabulary()) - _FILLERS - _words(" ".join(unknown(text)))
+    return [word for word in dict.fromkeys(_WORD.findall(text.lower())) if word in beyond]
 
 
-def _read_part(part: str, denied: bool, listed: bool) -> np.ndarray:
-    """What a part of a description names, which may be denied; listed: "and" stands before it."""
-    said = read_caption(part)
-    if not denied or (listed and said.any() and set(np.flatnonzero(said).tolist()) <= _NEVER_IN_A_LIST):
-        return said
-    without = read_caption(f"without {part}")
-    right = (said != 0) & (without == -said)  # a goatee that is gone leaves the beard, as captions have it
-    return np.where(right, without, 0).astype(np.int8) if right.any() else -said
+def contradictions(prompt: str) -> list[tuple[str, str]]:
+    """Pairs of things that a request asks for and that no face has both of, as captions call them."""
+    named, present = read_typed(as_description(prompt)), lexicon().present
+    pairs = [(INDEX[one], INDEX[other]) for one, other in CONFLICTS]
+    return [(present[a].canonical[1], present[b].canonical[1]) for a, b in pairs if named[a] > 0 < named[b]]
 
 
 def _has(name: str, asked: bool, sure: float) -> bool:

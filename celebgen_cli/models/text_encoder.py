@@ -4,6 +4,7 @@
 open_clip knows. Both are frozen everywhere but in `train-clip`.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,9 @@ from celebgen_cli.models.presets import CLIPConfig
 from celebgen_cli.models.tokenizer import END, START, VOCABULARY_SIZE, tokenizer
 
 UNKNOWN = 49405  # the id that stands for words never seen: the rarest merge of the vocabulary, trained as a blank
+
+_WORDS = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*|[^\w\s!-/:-@\[-`{-~“”„‘’«»…–—]+")
+"""Words, and signs that are no punctuation."""
 
 
 class TextEncoder(nn.Module):
@@ -85,8 +89,15 @@ class CompactText(TextEncoder):
     def unknown_words(self, prompt: str) -> list[str]:
         """The words of a prompt that hold a token which training never touched, in order."""
         known = set(self.ids.tolist())
-        words = prompt.replace(",", " ").split()
-        return [word for word in words if not known.issuperset(tokenizer().encode(word))]
+        return [word for word in _WORDS.findall(prompt) if not known.issuperset(tokenizer().encode(word))]
+
+    def cut_words(self, prompt: str) -> list[str]:
+        """The words at the end of a prompt that do not fit into the tower's context, in order."""
+        room, words = self.config.context_length - 2, prompt.split()
+        if len(tokenizer().encode(prompt)) <= room:
+            return []
+        kept = next(n for n in range(len(words) - 1, -1, -1) if len(tokenizer().encode(" ".join(words[:n]))) <= room)
+        return words[kept:]
 
     def description(self) -> dict[str, Any]:
         return {"kind": "compact", "config": asdict(self.config), "rows": len(self.ids)}

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from celebgen_cli.data.captions.typed import Typed
 from celebgen_cli.errors import UsageError
-from celebgen_cli.sampling.jobs import Digest, Job, metadata_of, resolve
+from celebgen_cli.sampling.jobs import Digest, Job, metadata_of, reading, resolve
 from celebgen_cli.sampling.outputs import Place, encoded
 from celebgen_cli.sampling.prompts import located
 
@@ -21,12 +22,14 @@ class Drawn:
     """A face that is there now.
 
     Attributes:
+        typed: the words that it is drawn in. settings: as `Model.sample` takes them, with their negative prompt.
         path: None for stdout, where `data` is the file. pixels: uint8 [S, S, 3]; None where an existing file was not
         looked into. frames: the way there, from the mean of the prior, where asked for. seconds: of its share of a
         batch; 0 where it was there before (`existed`).
     """
 
     job: Job
+    typed: Typed
     settings: dict[str, Any]
     metadata: dict[str, Any]
     path: Path | None
@@ -127,15 +130,16 @@ def draw(
 
 
 def _planned(model: Any, job: Job, place: Place) -> Drawn:
-    settings = resolve(model, job)
-    metadata = metadata_of(model, job, settings)
+    settings, typed = resolve(model, job), reading(model, job)
+    metadata = metadata_of(model, job, settings, typed)
+    settings["negative"] = typed.negative
     if place.kind == "stdout":
-        return Drawn(job, settings, metadata, None, False)
+        return Drawn(job, typed, settings, metadata, None, False)
     try:
         path, existed = place.find(job, metadata)
     except UsageError as error:
         raise located(error, job.where) from error
-    return Drawn(job, settings, metadata, path, existed)
+    return Drawn(job, typed, settings, metadata, path, existed)
 
 
 def _draw_batch(
@@ -157,7 +161,7 @@ def _draw_batch(
             one.frames.append(face)
 
     images = model.sample(
-        [one.job.prompt for one in batch], [one.job.seed for one in batch], **batch[0].settings,
+        [one.typed.text for one in batch], [one.job.seed for one in batch], **batch[0].settings,
         batch_size=len(batch), callback=count, **({"frames": keep} if frames else {}),
     )  # fmt: skip
     seconds = (time.perf_counter() - began) / len(batch)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from celebgen_cli import __version__
+from celebgen_cli.data.captions.typed import Typed
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.sampling.prompts import Entry, located
 from celebgen_cli.sampling.settings import Seeds, check_prompt, read_seeds, read_settings
@@ -59,12 +60,12 @@ def _expanded(text: str, seeds: Seeds, expand: str) -> Iterator[tuple[str, int]]
 
 
 def resolve(model: Any, job: Job) -> dict[str, Any]:
-    """Every setting of a job as `Model.sample` takes it, checked.
+    """Every setting of a job as `Model.sample` takes it, checked; `reading` says in which words it is drawn.
 
     Raises:
         UsageError: one is out of range.
     """
-    given = dict(job.settings)
+    given = {name: value for name, value in job.settings.items() if name != "read"}
     negative, calibrate = given.pop("negative", ""), given.pop("calibrate", True)
     try:
         settings = model.settings(**given)
@@ -73,10 +74,22 @@ def resolve(model: Any, job: Job) -> dict[str, Any]:
     return {**settings, "negative": negative, "calibrate": calibrate and model.calibration is not None}
 
 
-def metadata_of(model: Any, job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a picture says of itself: enough to draw it again."""
+def reading(model: Any, job: Job) -> Typed:
+    """The words that a job is drawn in: those of captions, unless its settings have `read` off."""
+    negative = str(job.settings.get("negative", ""))
+    if not job.settings.get("read", True):
+        return Typed(job.prompt, negative, job.prompt, False)
+    typed: Typed = model.read(job.prompt, negative)
+    return typed
+
+
+def metadata_of(
+    model: Any, job: Job, settings: Mapping[str, Any], typed: Typed | None = None
+) -> dict[str, Any]:
+    """What a picture says of itself: enough to draw it again. typed: of `reading`, where it was drawn so."""
+    read = {} if typed is None or not typed.changed else {"read_as": typed.text, "read_negative": typed.negative}
     return {
-        "prompt": job.prompt, "negative": settings["negative"], "seed": job.seed,
+        "prompt": job.prompt, "negative": settings["negative"], **read, "seed": job.seed,
         **{key: value for key, value in settings.items() if key != "negative"},
         "precision": model.precision, "size": model.size, "model": model.name,
         "model_sha256": model.sha256, "celebgen": __version__,
@@ -132,7 +145,7 @@ def again(path: Path) -> Again:
         prompt, seeds = check_prompt(found.get("prompt")), read_seeds({"seed": found.get("seed")})
         if seeds is None:
             raise UsageError("there is no seed")
-        settings = read_settings(found, unknown="skip")
+        settings = {**read_settings(found, unknown="skip"), "read": "read_as" in found}
     except UsageError as error:
         raise CelebgenError(f"{path} does not say how to draw it again: {error}") from error
     text = {key: str(found.get(key, "")) for key in ("precision", "model", "model_sha256")}

@@ -13,6 +13,8 @@ from celebgen_cli.sampling.settings import check_path
 from celebgen_cli.sampling.templates import shortened
 
 SUFFIXES = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
+OTHER_SUFFIXES = (".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".ppm", ".svg", ".pdf")
+"""Of pictures, which no folder is meant to have."""
 DEFAULT_PATTERN = "{index:04d}_{seed}_{slug}"
 FIELDS = ("index", "seed", "slug", "steps", "sampler", "guidance", "model")
 _SPEC = re.compile(r"0?[0-9]{0,2}d?")
@@ -56,6 +58,8 @@ class Place:
             kind = "pattern"
         elif Path(output).suffix.lower() in SUFFIXES and not Path(output).is_dir():
             kind = "file"
+        elif Path(output).suffix.lower() in OTHER_SUFFIXES and not Path(output).is_dir():
+            raise UsageError(f"-o {shortened(output)} must end in .png, .webp, .jpg or .jpeg, or name a folder")
         else:
             return cls("folder", output, form or "png", force)
         suffix = Path(output).suffix.lower()

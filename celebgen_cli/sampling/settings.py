@@ -157,6 +157,7 @@ READERS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "rescale": (_number, "a number"),
     "start": (_number, "a number"),
     "calibrate": (_switch, "true or false"),
+    "read": (_switch, "true or false"),
     "negative": (_word, "text"),
 }
 _COUNTS = ("seed", "seeds", "num")

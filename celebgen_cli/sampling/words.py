@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from celebgen_cli.data.captions.typed import Typed
+
 MOST = 10_000  # words remembered: a stream of prompts may hold any number
 
 
@@ -15,6 +17,10 @@ class UnknownWords:
     def of(self, prompt: str) -> list[str]:
         """The unknown words of a prompt, in order."""
         return list(self._model.unknown_words(prompt))
+
+    def in_both(self, typed: Typed) -> list[str]:
+        """The unknown words of a prompt and its negative prompt, each once."""
+        return list(dict.fromkeys([*self.of(typed.plain), *self.of(typed.negative)]))
 
     def warning(self, prompt: str) -> str | None:
         """A sentence about the unknown words of a prompt that no earlier prompt had; None where there is none."""

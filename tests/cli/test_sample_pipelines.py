@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.command import COMMAND, ENVIRONMENT, start
+from celebgen_cli.images import read_metadata, read_pixels
+from celebgen_cli.pipeline import load_model
+from tests.command import COMMAND, ENVIRONMENT, invoke, one_sentence, start
 
 ROOT = Path(__file__).resolve().parents[2]
 BASH = shutil.which("bash") if sys.platform != "win32" else None
@@ -60,3 +63,49 @@ def test_ctrl_c(tmp_path: Path, model_folder: Path) -> None:
     assert "Traceback" not in stderr
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]  # half a page is not left behind
     assert not [path for path in (tmp_path / "outputs").iterdir() if path.suffix != ".png"]
+
+
+def test_what_captions_cannot_say_is_drawn_in_their_words(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture says both, is drawn again alike, and `--no-read` takes the prompt as it is."""
+    monkeypatch.chdir(tmp_path)
+    words = ("--model", model_folder, "--device", "cpu")
+    out = invoke("sample", "woman not blond", "-n", 2, "-o", "read", "--negative", "zebra hat", *words)
+    assert out.exit_code == 0, out.stderr
+    note = "note: 'woman not blond' is drawn as 'woman', away from 'zebra hat, blond hair' (--no-read: as it is)"
+    assert out.stderr.splitlines().count(note) == 1
+    assert "never saw 'zebra' in 'zebra hat, blond hair'" in out.stderr
+    path = Path(out.stdout.splitlines()[0])
+    metadata = read_metadata(path)
+    assert (metadata["prompt"], metadata["negative"]) == ("woman not blond", "zebra hat")
+    assert (metadata["read_as"], metadata["read_negative"]) == ("woman", "zebra hat, blond hair")
+    plain = invoke("sample", "woman", "--negative", "zebra hat, blond hair", "-o", "plain.png", *words)
+    assert plain.exit_code == 0 and np.array_equal(read_pixels(path), read_pixels(tmp_path / "plain.png"))
+    assert "read_as" not in read_metadata(tmp_path / "plain.png")
+    again = invoke("sample", "--from", path, "-o", "again.png", *words)
+    assert again.exit_code == 0 and np.array_equal(read_pixels(path), read_pixels(tmp_path / "again.png"))
+    typed = invoke("sample", "woman not blond", "-o", "typed.png", "--no-read", *words)
+    assert typed.exit_code == 0 and "note" not in typed.stderr
+    assert not np.array_equal(read_pixels(tmp_path / "typed.png"), read_pixels(path))
+    same = invoke("sample", "--from", "typed.png", "-o", "same.png", *words)
+    assert np.array_equal(read_pixels(tmp_path / "typed.png"), read_pixels(tmp_path / "same.png")), same.stderr
+    new = invoke("sample", "man not bearded", "--from", "typed.png", "-o", "new.png", *words)
+    assert new.exit_code == 0 and "is drawn as 'man, without a beard'" in new.stderr
+
+
+def test_words_without_room_are_named(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prompt = ", ".join(["smiling"] * 40) + " woman wearing a hat"
+    out = invoke("sample", prompt, "-o", "long.png", "--model", model_folder, "--steps", 1)
+    assert out.exit_code == 0 and "is longer than the text encoder reads: it does not see the last" in out.stderr
+    cut = load_model(model_folder, "cpu").cut_words(prompt)
+    assert cut[-4:] == ["woman", "wearing", "a", "hat"] and f"last {len(cut)} words" in out.stderr
+    assert not load_model(model_folder, "cpu").cut_words(" ".join(prompt.split()[: -len(cut)]))
+    assert "longer" not in invoke("sample", "smiling woman", "-o", "short.png", "--model", model_folder).stderr
+
+
+def test_another_kind_of_picture_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "must end in .png" in one_sentence(invoke("sample", "man", "-o", "face.gif"), 2)
+    assert not list(tmp_path.iterdir())

@@ -57,7 +57,7 @@ def test_noised_by_strength() -> None:
     assert t == strength_level(0.6, SCHEDULE) == 600
     torch.testing.assert_close(x, add_noise(x0, noise, 600, SCHEDULE))
     for strength in (-0.1, 1.1, math.nan):
-        with pytest.raises(UsageError, match="strength of an edit must be from 0 to 1"):
+        with pytest.raises(UsageError, match="--strength must be from 0 to 1"):
             strength_level(strength, SCHEDULE)
 
 

@@ -10,7 +10,14 @@ import pytest
 from celebgen_cli.data.attributes import ATTRIBUTES, INDEX
 from celebgen_cli.data.captions import read_caption
 from celebgen_cli.data.captions.lexicon import CONFLICTS
-from celebgen_cli.editing.change import Change, as_description, plain_change, read_change
+from celebgen_cli.editing.change import (
+    Change,
+    as_description,
+    contradictions,
+    plain_change,
+    read_change,
+    unread_words,
+)
 
 
 def judged(**sure: float) -> np.ndarray:
@@ -164,6 +171,29 @@ def test_orders_are_descriptions() -> None:
         ("change her hair to blond", "Blond_Hair", 1),
         ("without glasses or a hat", "Wearing_Hat", -1),
         ("a beard but no glasses", "No_Beard", -1),
+        ("remove glasses, hat and beard", "Wearing_Hat", -1),
+        ("remove glasses, hat and beard", "No_Beard", 1),
+        ("remove lipstick, makeup and earrings", "Heavy_Makeup", -1),
+        ("no hat, glasses and beard", "Eyeglasses", -1),
+        ("do not add a hat, add glasses", "Eyeglasses", 1),
+        ("change her hair from blond to black", "Black_Hair", 1),
+        ("make her blond hair black", "Black_Hair", 1),
+        ("with black rather than blond hair", "Black_Hair", 1),
+        ("change the hair colour from blonde to brown", "Brown_Hair", 1),
+        ("not smiling or wearing glasses", "Eyeglasses", -1),
+        ("without glasses, a hat and smiling", "Wearing_Hat", -1),
+        ("without glasses, a hat and smiling", "Smiling", 1),
+        ("neither glasses nor hat", "Wearing_Hat", -1),
+        ("never smiling", "Smiling", -1),
+        ("glasses off", "Eyeglasses", -1),
+        ("wipe the smile off her face", "Smiling", -1),
+        ("replace glasses with sunglasses", "Eyeglasses", 1),
+        ("shave", "No_Beard", 1),
+        ("shave his head", "Bald", 1),
+        ("remove the hair", "Bald", 1),
+        ("make her hair black and curly", "Wavy_Hair", 1),
+        ("wear glasses", "Eyeglasses", 1),
+        ("she should wear a hat", "Wearing_Hat", 1),
     ],
 )
 def test_people_say_it_in_many_ways(prompt: str, attribute: str, value: int) -> None:
@@ -174,6 +204,24 @@ def test_people_say_it_in_many_ways(prompt: str, attribute: str, value: int) -> 
     before, after = named(change.source), named(change.target)
     assert after.get(attribute) == value
     assert before.get(attribute) != value
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["do not add glasses", "don't remove the beard", "don't make her old", "do not make her bald",
+     "don't give her glasses", "don't take off the makeup"],
+)  # fmt: skip
+def test_what_shall_not_be_done_is_not_done(prompt: str) -> None:
+    assert as_description(prompt) == ""
+    change = read_change(prompt, WOMAN, unknown=lambda text: text.split())
+    assert change is not None and change.source == change.target == "smiling woman with bangs and blond hair"
+
+
+def test_what_stands_in_the_way_of_reading_is_named() -> None:
+    assert unread_words("make her hair purple and close her mouth") == ["purple", "close"]
+    assert unread_words("purple hair", lambda text: ["purple"]) == []
+    assert contradictions("blond hair and black hair") == [("black hair", "blond hair")]
+    assert contradictions("turn blond hair into black hair") == []
 
 
 def test_what_words_imply_but_change_nothing_is_not_told() -> None:

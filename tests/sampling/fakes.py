@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from celebgen_cli.data.captions import Typed
 from celebgen_cli.settings import complete
 
 
@@ -20,6 +21,12 @@ class FakeModel:
 
     def settings(self, **given: Any) -> dict[str, Any]:
         return complete({"steps": 3}, given, 1000)
+
+    def read(self, prompt: str, negative: str = "") -> Typed:
+        return Typed(prompt, negative, prompt, False)
+
+    def cut_words(self, prompt: str) -> list[str]:
+        return []
 
     def unknown_words(self, prompt: str) -> list[str]:
         return [word for word in prompt.split() if word.startswith("un")]

@@ -10,6 +10,7 @@ from celebgen_cli.data.captions.grammar import (
     vocabulary,
 )
 from celebgen_cli.data.captions.reading import read_caption
+from celebgen_cli.data.captions.typed import Typed, plain_words, read_prompt, read_typed
 from celebgen_cli.data.captions.wording import (
     Captions,
     CaptionSource,
@@ -23,14 +24,18 @@ __all__ = [
     "Caption",
     "CaptionSource",
     "Captions",
+    "Typed",
     "Wording",
     "attributes_known",
     "choose_facts",
     "choose_wording",
     "describe",
     "is_true_of",
+    "plain_words",
     "prompt_for",
     "read_caption",
+    "read_prompt",
+    "read_typed",
     "tellable",
     "truth",
     "vocabulary",

@@ -1,0 +1,209 @@
+"""Prompts as people type them, in the words of the captions that a text encoder learned from.
+
+Captions name what is there first and deny last, deny some things only, and know few words for each. A prompt such as
+"not smiling grandpa in sunglasses" says no more than "old man wearing eyeglasses, not smiling", which they could say;
+"woman not blond" is to them a blond woman. What they never deny can only be led away from, as a negative prompt does.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from celebgen_cli.data.attributes import ATTRIBUTES, INDEX
+from celebgen_cli.data.captions.grammar import prompt_for
+from celebgen_cli.data.captions.lexicon import lexicon
+from celebgen_cli.data.captions.reading import read_caption
+
+_SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
+    (r"sun ?glasses|shades", "eyeglasses"),
+    (r"men|males|guys|blokes|dudes|gentlemen|husband|father|dad|daddy", "man"),
+    (r"women|ladies|females|girls|gals|wife|mother|mom|mum|mommy|mummy", "woman"),
+    (r"grandmas?|grandmothers?|granny|grannies|nana", "old woman"),
+    (r"grandpas?|grandfathers?|gramps|gran?ddads?", "old man"),
+    (r"teenagers?|teens?|adolescents?|youngsters?|kids?|child(?:ren)?", "young person"),
+    (r"teenaged?|adolescent", "young"),
+    (r"fat|overweight|obese", "chubby"),
+    (r"giggling", "laughing"),
+))  # fmt: skip
+_HAIRLESS = re.compile(
+    r"\s*\b(?:with no|without(?: any)?|no) hair(?: on (?:his|her|their|the) head)?\b(?! (?:on|in|over|at)\b)",
+    re.IGNORECASE,
+)
+_NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed, said in (
+    (r"(?:(?:is|does|do|did|are|has|have|was|can|should)n['’]?t|never|neither)\b", "not"),
+    (r"nor\b", "or"),
+    (r"(?:w/o|minus|lacking|lacks|sans|devoid of|free of)(?!\w)", "without"),
+    (r"non-?(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
+    (r"(?<!-)(?!make-?up)(\w+)-free\b", r"without \1,"),
+))  # fmt: skip
+# a denial; what ends it, unless it is part of what is denied ("not wearing a hat"); a comma; and or or
+_MARK = re.compile(
+    r"\b(without|not|no)\b"
+    r"|((?<!\bnot )(?<!\bno )(?<!\bor )(?<!\bhair )\b(?:with|but|wearing|wears|has|have|is|in|who)\b|[.;|])"
+    r"|(,)|\b(and|or)\b",
+    re.IGNORECASE,
+)
+_OWNS = re.compile(r"\b(?:with|has|have|having|wearing|wears)\b[^.;]*$", re.IGNORECASE)
+_WHOLE = ("Smiling", "Male", "Young", "Bald", "Attractive", "Chubby", "Blurry", "Mouth_Slightly_Open")
+"""Said of a person or picture as a whole: "no glasses and smiling" denies the glasses alone."""
+_GOES = ("Goatee", "Mustache", "Sideburns", "5_o_Clock_Shadow", "Bags_Under_Eyes", "Double_Chin")
+"""What can go besides what captions deny: "remove the hat and the goatee"."""
+
+
+class Typed(NamedTuple):
+    """A prompt, read.
+
+    text, negative: what is drawn, and led away from. plain: the prompt in plain words, with its denials as they were
+    typed, whose unknown words are worth a warning. changed: whether text or negative are not what was typed.
+    """
+
+    text: str
+    negative: str
+    plain: str
+    changed: bool
+
+
+def read_prompt(prompt: str, negative: str = "", known: Callable[[str], bool] = lambda words: False) -> Typed:
+    """A prompt and negative prompt in words that captions have; as they are where these already say the same.
+
+    A prompt is worded anew only where it denies what captions never deny, or goes on behind a denial; words that name
+    nothing are then left out. A denied attribute without a caption's denial goes to the negative prompt.
+
+    known: whether the text encoder has learned some words, which then have no need of a synonym.
+    """
+    plain, away = plain_words(prompt, known), plain_words(negative, known)
+    usual = _replaced(_NEGATORS, prompt) == prompt  # the denials are those of captions
+    named, orderly = _read(plain)
+    facts = {ATTRIBUTES[i]: bool(named[i] > 0) for i in np.flatnonzero(named)}
+    never = [name for name, present in facts.items() if not present and not _deniable(name)]
+    text = plain
+    if facts and (never or not orderly or not usual or not np.array_equal(named, read_caption(plain))):
+        text = _denying_last({name: present for name, present in facts.items() if name not in never})
+        away = ", ".join([*([away] if away else []), *(lexicon().present[INDEX[name]].canonical[1] for name in never)])
+    return Typed(text, away, plain, (text, away) != (prompt, negative))
+
+
+def plain_words(text: str, known: Callable[[str], bool] = lambda words: False) -> str:
+    """Words that captions do not have, in theirs: "grandma who isn't smiling" is "old woman who not smiling".
+
+    known: as for `read_prompt`.
+    """
+    return _replaced(_NEGATORS, _HAIRLESS.sub(", bald", _replaced(_SYNONYMS, text, known))).removeprefix(", ")
+
+
+def read_typed(text: str) -> np.ndarray:
+    """What a description names, int8 [40]: `read_caption`, and denials that captions do not have ("not young").
+
+    Of two that contradict one another what is there counts: "sunglasses without glasses" has glasses.
+    """
+    return _read(plain_words(text))[0]
+
+
+def _replaced(
+    words: tuple[tuple[re.Pattern[str], str], ...], text: str, known: Callable[[str], bool] = lambda words: False
+) -> str:
+    for typed, said in words:
+        text = "".join(
+            part if isinstance(part, str) else part[0] if known(part[0]) else part.expand(said)
+            for part in _split(typed, text)
+        )
+    return text
+
+
+def _split(pattern: re.Pattern[str], text: str) -> Iterator[str | re.Match[str]]:
+    """A text in parts: what a pattern matches, and what lies between."""
+    at = 0
+    for found in pattern.finditer(text):
+        yield text[at : found.start()]
+        yield found
+        at = found.end()
+    yield text[at:]
+
+
+def _denying_last(facts: dict[str, bool]) -> str:
+    """The plain wording of these facts, with what is not there at its end: "man wearing a hat, not smiling"."""
+    tail, lacking, there = [], [], {}
+    for name, present in facts.items():
+        statement = (lexicon().present if present else lexicon().absent)[INDEX[name]]
+        text = statement.canonical[1]
+        if text.startswith("not "):
+            tail.append(text)
+        elif "without" in statement.slots:
+            lacking.append(statement.slots["without"].phrases[0].text.replace("<their> ", ""))
+        else:
+            there[name] = present
+    if lacking:
+        tail.append("without " + " or ".join(lacking))
+    return ", ".join([prompt_for(there) if there else "person", *tail])
+
+
+@functools.cache
+def _things() -> frozenset[int]:
+    """What a list of things that are not there may hold: "no hat, glasses and beard"."""
+    deniable = (name for name in ATTRIBUTES if name not in _WHOLE and (_deniable(name) or name in _GOES))
+    return frozenset(INDEX[name] for name in (*deniable, "No_Beard"))
+
+
+def _deniable(name: str) -> bool:
+    """Whether captions deny it."""
+    return name == "Male" or lexicon().absent[INDEX[name]].weight > 0
+
+
+def _read(text: str) -> tuple[np.ndarray, bool]:
+    """What a text of plain words names, and whether nothing that is there is named behind what is not."""
+    marks = [*_MARK.finditer(text)]
+    if not any(mark[1] for mark in marks):
+        return read_caption(text), True
+    there, denied_of = np.zeros(len(ATTRIBUTES), np.int8), np.zeros(len(ATTRIBUTES), np.int8)
+    denied, listed, at, orderly, word = False, False, 0, True, ""
+    alone = False  # "with no lipstick, a necklace and a hat" denies the first alone
+    for mark in (*marks, None):
+        part = text[at : mark.start() if mark else len(text)]
+        said = _read_part(part, denied, listed)
+        if denied and not said.any():
+            said = read_caption(f"{word} {part}")  # "no hair on his face" is a wording of its own
+        if denied and np.any(said) and not np.array_equal(said, read_caption(part)):
+            denied_of = np.where(said != 0, said, denied_of).astype(np.int8)
+        else:
+            orderly = orderly and not (said.any() and denied_of.any())
+            there = np.where(said != 0, said, there).astype(np.int8)
+        if mark is None:
+            whole = read_caption(text)  # what only the whole says: "wavy, flowing hair"
+            there = np.where((there == 0) & (denied_of == 0) & (whole > 0), whole, there)
+            return np.where(there != 0, there, denied_of).astype(np.int8), orderly
+        at, listed = mark.end(), (mark[4] or "").lower() == "and"
+        if mark[3]:
+            denied = denied and _goes_on(text, at, marks, alone)
+        elif not mark[4]:
+            denied, word = bool(mark[1]), mark[1] or ""
+            alone = word.lower() == "no" and bool(_OWNS.search(text[: mark.start()]))
+        elif listed and alone:
+            denied = False
+    raise AssertionError("the last part has no mark")
+
+
+def _goes_on(text: str, at: int, marks: list[re.Match[str]], alone: bool) -> bool:
+    """Whether a denial goes on behind the comma before `at`: in a list of things that ends in "or", or in "and"."""
+    until = next((after.start() for after in marks if after.start() >= at and (after[1] or after[2])), len(text))
+    clause = text[at:until]
+    first = set(np.flatnonzero(read_caption(re.split(r",|\band\b|\bor\b", clause)[0])).tolist())
+    return bool(re.search(r"\bor\b" if alone else r"\b(?:and|or)\b", clause)) and bool(first) and first <= _things()
+
+
+def _read_part(part: str, denied: bool, listed: bool) -> np.ndarray:
+    """What a part of a description names, which may be denied; listed: "and" stands before it."""
+    said = read_caption(part)
+    if not denied or (listed and said.any() and not set(np.flatnonzero(said).tolist()) <= _things()):
+        return said  # "no glasses and a big nose"
+    without = read_caption(f"without {part}")
+    right = (said != 0) & (without == -said)  # a goatee that is gone leaves the beard, as captions have it
+    found = np.where(right, without, 0).astype(np.int8) if right.any() else -said
+    male = INDEX["Male"]
+    if said[male] and np.count_nonzero(said) > 1:  # "not young man" is a man
+        found[male] = said[male]
+        others = (said != 0) & (np.arange(len(said)) != male)
+        found = np.where(others & (found == 0), -said, found).astype(np.int8)
+    return found

@@ -1,0 +1,95 @@
+"""Prompts as people type them are told in the captions' own words, denials last, and nothing is turned round."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celebgen_cli.data.attributes import ATTRIBUTES
+from celebgen_cli.data.captions import describe, prompt_for, read_caption, read_prompt, read_typed
+
+
+def named(text: str) -> dict[str, int]:
+    return {ATTRIBUTES[i]: int(value) for i, value in enumerate(read_typed(text)) if value}
+
+
+@pytest.mark.parametrize(
+    ("typed", "text", "negative"),
+    [
+        ("not smiling man with glasses", "man wearing eyeglasses, not smiling", ""),
+        ("man, no beard, eyeglasses", "man wearing eyeglasses, without a beard", ""),
+        ("man without a hat, smiling", "smiling man, without a hat", ""),
+        ("a man. he is not smiling. he wears glasses.", "man wearing eyeglasses, not smiling", ""),
+        ("man with no tie wearing glasses", "man wearing eyeglasses, without a tie", ""),
+        ("woman not blond", "woman", "blond hair"),
+        ("unattractive man with big nose", "man with a big nose", "attractive"),
+        ("not young man", "old man", ""),
+        ("not a man", "woman", ""),
+        ("beard-free man", "man, without a beard", ""),
+        ("woman who doesn't smile", "woman, not smiling", ""),
+        ("man neither smiling nor bearded", "man, not smiling, without a beard", ""),
+        ("no hat, glasses and beard", "person, without glasses or a beard or a hat", ""),
+        ("no glasses, smiling and old", "smiling old person, without glasses", ""),
+        ("not smiling or wearing glasses", "person, not smiling, without glasses", ""),
+        ("men with shades", "man with eyeglasses", ""),
+        ("Grandma laughing", "old woman laughing", ""),
+        ("man without hair, smiling", "man, bald, smiling", ""),
+    ],
+)
+def test_in_the_captions_words(typed: str, text: str, negative: str) -> None:
+    found = read_prompt(typed)
+    assert (found.text, found.negative, found.changed) == (text, negative, True)
+    assert np.array_equal(read_caption(found.text) > 0, read_typed(typed) > 0)  # all that is there is said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["smiling woman blond hair", "man without glasses", "smiling man with glasses but no beard", "", "no", "not",
+     "man who is not wearing a hat", "a cyberpunk man", "bald woman with long blond hair", "makeup-free woman",
+     "man with no hair on his face", "without glasses, beard or hat", "hair off her forehead, no bangs"],
+)  # fmt: skip
+def test_what_captions_could_say_stays_as_it_is(text: str) -> None:
+    assert read_prompt(text) == (text, "", text, False)
+
+
+def test_a_negative_prompt_is_kept_and_told_in_plain_words() -> None:
+    assert read_prompt("woman not blond", "sunglasses")[:2] == ("woman", "eyeglasses, blond hair")
+
+
+def test_words_that_the_text_encoder_knows_need_no_synonym() -> None:
+    assert read_prompt("grandma in shades", known=lambda words: words == "grandma").text == "grandma in eyeglasses"
+
+
+@pytest.mark.parametrize("first", ["glasses", "a hat", "a beard", "bangs", "earrings", "makeup"])
+@pytest.mark.parametrize("second", ["smiling", "with a big nose", "wearing a necktie", "with gray hair", "old"])
+def test_what_follows_a_denial_is_there(first: str, second: str) -> None:
+    for typed in (f"man without {first}, {second}", f"{second} man without {first}", f"no {first}, {second}"):
+        says, alone = named(typed), named(second)
+        assert {name: says.get(name) for name in alone} == alone, typed
+        assert {name: says.get(name) for name in named(f"without {first}")} == named(f"without {first}"), typed
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_captions_of_the_grammar_keep_what_they_say(seed: int) -> None:
+    """However they are worded, nothing that is there is lost or denied."""
+    rng = np.random.default_rng(seed)
+    row = np.where(rng.random(40) < 0.3, 1, -1)
+    caption = describe(row, rng)
+    found = read_prompt(caption.text)
+    says, wanted = read_caption(found.text), read_caption(caption.text)
+    assert (says[wanted > 0] > 0).all(), (caption.text, found)
+    assert not (says * wanted < 0).any(), (caption.text, found)
+
+
+@given(st.lists(st.sampled_from([name for name in ATTRIBUTES if name != "Male"]), min_size=1, max_size=5, unique=True))
+def test_plain_prompts_stay_as_they_are(names: list[str]) -> None:
+    text = prompt_for({"Male": True, **dict.fromkeys(names, True)})
+    assert read_prompt(text).text == text or "without" in text
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_read(text: str) -> None:
+    found = read_prompt(text, text)
+    assert found.changed or found == (text, text, text, False)
