@@ -1,5 +1,7 @@
 """The command line: one module a subcommand. Heavy imports live inside the commands: `--help` answers at once."""
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -81,4 +83,7 @@ common.guard_all(app)
 
 def main() -> None:
     """Entry point of `celebgen` and of `python -m celebgen_cli`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this (>&-): nobody reads it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     app()

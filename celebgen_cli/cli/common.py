@@ -19,6 +19,8 @@ DEBUG = False  # set by `celebgen --debug`
 
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu; default: the best there is.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16 (CUDA only).")]
+MOST_SEED = 2**63 - 1
+"""What torch's generators take."""
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, summary, notes or warnings.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
 def terminable(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,10 +81,11 @@ def guard(function: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
             raise typer.Exit(0) from None
-        except (OSError, MemoryError) as error:
-            if DEBUG:
+        except (OSError, MemoryError, RuntimeError) as error:
+            if DEBUG or (isinstance(error, RuntimeError) and "allocate memory" not in str(error)):
                 raise
-            say(f"error: {error}; add --debug before the subcommand to see where it happened")
+            what = str(error).splitlines()[0] if str(error) else repr(error)
+            say(f"error: {what}; add --debug before the subcommand to see where it happened")
             raise typer.Exit(1) from None
 
     return run

@@ -39,6 +39,8 @@ def explore(
     from celebgen_cli.exploration.parts import open_parts
     from celebgen_cli.files import atomic_path
 
+    if output is not None and output.suffix.lower() not in (".html", ".htm") and not output.is_dir():
+        raise UsageError(f"-o {output} must end in .html")
     page = output if output is not None else None if as_json else Path("report.html")
     if page is not None and page.is_dir():
         raise UsageError(f"{page} is a folder; name the page to write, as -o {page / 'report.html'}")

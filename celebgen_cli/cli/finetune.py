@@ -31,7 +31,7 @@ def finetune(
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 200,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")] = 1e-4,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=common.MOST_SEED, help="Seed of everything that is drawn.")] = 0,
     precision: common.Precision = "auto",
     device: common.Device = None,
     name: Annotated[str | None, typer.Option(help="The model's name; default: the folder's.")] = None,

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -286,6 +287,9 @@ def _draw(
             f"({generator.sha256[:10]}); the face will be another; give that model with --model"
         )
     place.check()
+    for sheet in sheets:
+        if place.kind == "file" and os.path.abspath(sheet.path) == os.path.abspath(place.path):
+            raise UsageError(f"{sheet.option} and -o both name {sheet.path}; give the sheet another name")
     known = survey(generator, jobs(), place) if repeatable else None
     for sheet in sheets:
         sheet.check(None if known is None else known.digest)

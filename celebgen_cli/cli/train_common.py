@@ -91,7 +91,10 @@ class Loop:
             "--resume", help="Go on from the newest checkpoint in RUN, with its settings where none is given."
         ),
     ] = False
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything that is drawn; default: 0.")] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=common.MOST_SEED, help="Seed of everything that is drawn; default: 0."),
+    ] = None
     precision: Annotated[str | None, typer.Option(help="auto (default), fp32, bf16 or fp16 (CUDA only).")] = None
     device: common.Device = None
     compile: Annotated[

@@ -14,8 +14,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import CelebgenError
 from celebgen_cli.files import atomic_write_json, read_json
+from celebgen_cli.folders import only_writer, real_place, swap_in
 
 KEY = "key.json"
 JOURNAL = "done.jsonl"
@@ -59,13 +60,10 @@ def workplace(out: Path, key: str, needed: int) -> Iterator[Path]:
         UsageError: another process is making `out`.
         CelebgenError: too little room, or `out` cannot be written.
     """
-    from filelock import FileLock, Timeout
-
-    out = Path(os.path.abspath(out))
-    folder, lock = out.parent / f".{out.name}.partial", out.parent / f".{out.name}.lock"
+    out = real_place(out)
+    folder = out.parent / f".{out.name}.partial"
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
+        with only_writer(out):
             try:
                 if not _same(folder, key):
                     shutil.rmtree(folder, ignore_errors=True)
@@ -75,21 +73,12 @@ def workplace(out: Path, key: str, needed: int) -> Iterator[Path]:
                 yield folder
                 (folder / KEY).unlink()
                 (folder / JOURNAL).unlink(missing_ok=True)
-                aside = out.parent / f".{out.name}.old"
-                if out.exists():  # an empty folder, or one that is to be replaced
-                    shutil.rmtree(aside, ignore_errors=True)
-                    os.replace(out, aside)
-                os.replace(folder, out)
-                shutil.rmtree(aside, ignore_errors=True)  # where a run was killed between the two, it is still there
+                swap_in(folder, out)
             except KeyboardInterrupt:
                 raise
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-            finally:
-                lock.unlink(missing_ok=True)
-    except Timeout as error:
-        raise UsageError(f"another process is writing {out}; wait for it, or choose another place") from error
     except OSError as error:
         what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         raise CelebgenError(f"cannot write {out}: {what}; nothing was left there") from error

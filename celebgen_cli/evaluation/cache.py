@@ -51,9 +51,13 @@ def load_features(key: str, count: int, dimensions: int) -> np.ndarray:
 
 def store_features(key: str, features: np.ndarray) -> bool:
     """Keep float32 [N, D] features under `key`; False where the cache cannot be written, which is no failure."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    with contextlib.suppress(CelebgenError, OSError), atomic_path(_features_path(key)) as temporary:
+    with (
+        contextlib.suppress(CelebgenError, OSError, SafetensorError),
+        atomic_path(_features_path(key)) as temporary,
+    ):
         save_file({"features": np.ascontiguousarray(features, dtype=np.float32)}, temporary)
         return True
     return False

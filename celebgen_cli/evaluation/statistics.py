@@ -117,6 +117,7 @@ def save_statistics(path: Path, statistics: Statistics, *, keep_features: bool =
     Raises:
         CelebgenError: a file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     upper = np.triu_indices(len(statistics.mean))
@@ -131,9 +132,12 @@ def save_statistics(path: Path, statistics: Statistics, *, keep_features: bool =
     info = {**statistics.info, "format": FORMAT, "format_version": FORMAT_VERSION, "n": statistics.n}
     info["tensors_sha256"] = _digest(tensors)
     beside = path.with_suffix(".json")
-    beside.unlink(missing_ok=True)  # or a kill between the two would leave the JSON of another file
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(info, ensure_ascii=False)})
+        try:
+            save_file(tensors, temporary, metadata={HEADER_KEY: json.dumps(info, ensure_ascii=False)})
+        except SafetensorError as error:  # of a full disk, too
+            raise CelebgenError(f"cannot write {path} ({error}); free some space or choose another place") from error
+        beside.unlink(missing_ok=True)  # or a kill between the two would leave the JSON of another file
     atomic_write_json(beside, {**info, "file_sha256": sha256_file(path)})
 
 

@@ -7,9 +7,7 @@ MODEL/calibration.safetensors    optional: correction of drawn latents and faces
 MODEL/judge.safetensors          optional: the attribute judge, which measures and does not draw
 """
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha256_file
+from celebgen_cli.folders import mend_unless_written, only_writer, real_place, swap_in
 from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
 from celebgen_cli.models.judge import Judge, JudgeConfig
@@ -56,18 +55,26 @@ def save_model(components: Components, folder: Path, storage: str = "fp32", forc
     """Write a model folder, whole or not at all. `storage` is int8, fp16 or fp32.
 
     Raises:
-        UsageError: the folder exists and `force` is off.
+        UsageError: the folder exists and `force` is off or it is no model, or another process is writing it.
         CelebgenError: the disk is full or the place cannot be written.
     """
-    folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not force:
-        raise UsageError(f"{folder} is not empty; choose another folder, or add --force to replace it")
+    shown, folder = folder, real_place(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        temporary.chmod(0o755)
+        with only_writer(folder):
+            if folder.exists() and any(folder.iterdir()):
+                if not force:
+                    raise UsageError(f"{shown} is not empty; choose another folder, or add --force to replace it")
+                if not is_model(folder):
+                    raise UsageError(f"{shown} exists and is no model, so --force does not replace it")
+            _write(components, folder, storage)
     except OSError as error:
-        raise CelebgenError(f"cannot write {folder}: {error.strerror}; choose another place") from error
+        raise CelebgenError(f"cannot write {shown}: {error.strerror or error}; choose another place") from error
+
+
+def _write(components: Components, folder: Path, storage: str) -> None:
+    temporary = folder.parent / f".{folder.name}.writing"
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+    temporary.mkdir()
     try:
         networks: dict[str, Any] = {}
         if components.text is not None:
@@ -92,15 +99,16 @@ def save_model(components: Components, folder: Path, storage: str = "fp32", forc
             make_readable(temporary / CALIBRATION)
             digests[CALIBRATION] = sha256_file(temporary / CALIBRATION)
         for path in folder.iterdir() if folder.is_dir() else ():  # a model card written by hand stays
-            if path.name not in {*FILES.values(), CALIBRATION, "model.json"}:
+            if path.is_dir():
+                shutil.copytree(path, temporary / path.name, symlinks=True)
+            elif path.name not in {*FILES.values(), CALIBRATION, "model.json"}:
                 shutil.copy2(path, temporary / path.name)
         atomic_write_json(
             temporary / "model.json",
             {"format": FORMAT, "format_version": FORMAT_VERSION, **components.info, "storage": storage,
              "networks": networks, "sha256": digests},
         )  # fmt: skip
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        swap_in(temporary, folder)
     except (OSError, SafetensorError) as error:
         raise CelebgenError(f"cannot write {folder} ({error}); free some space or choose another place") from error
     finally:
@@ -119,6 +127,7 @@ def read_info(folder: Path | str) -> dict[str, Any]:
         CelebgenError: there is no model here, or one of another format version.
     """
     folder = find(folder)
+    mend_unless_written(real_place(folder))
     if not folder.is_dir():
         raise CelebgenError(f"there is no model folder {folder}; check --model, or make one with `celebgen export`")
     if not is_model(folder):

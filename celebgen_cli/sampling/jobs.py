@@ -141,6 +141,8 @@ def again(path: Path) -> Again:
     from celebgen_cli.images import read_metadata
 
     found = read_metadata(path)
+    if kind := next((name for name in ("edit", "interpolate", "vary") if name in found), None):
+        raise CelebgenError(f"{path} was made by `celebgen {kind}`, not by `celebgen sample`, so it is not drawn again")
     try:
         prompt, seeds = check_prompt(found.get("prompt")), read_seeds({"seed": found.get("seed")})
         if seeds is None:

@@ -126,11 +126,11 @@ def encoded(pixels: Any, form: str, metadata: Mapping[str, Any]) -> bytes:
 
 
 def made_as(path: Path, metadata: Mapping[str, Any]) -> bool:
-    """Whether a picture is there whose own metadata are these."""
-    from celebgen_cli.images import read_metadata
+    """Whether a whole picture is there whose own metadata are these."""
+    from celebgen_cli.images import read_metadata, read_pixels
 
     try:
-        return path.is_file() and read_metadata(path) == metadata
+        return path.is_file() and read_metadata(path) == metadata and read_pixels(path).size > 0
     except CelebgenError:
         return False
 

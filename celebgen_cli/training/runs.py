@@ -29,7 +29,7 @@ def read_config(run: Path) -> dict[str, Any]:
     if not (run / "config.json").is_file():
         raise CelebgenError(f"{run} is neither a run (config.json) nor a model (model.json); check the path")
     config = read_json(run / "config.json")
-    if config.get("format") != FORMAT or config.get("format_version") != FORMAT_VERSION:
+    if not isinstance(config, dict) or config.get("format") != FORMAT or config.get("format_version") != FORMAT_VERSION:
         raise CelebgenError(f"{run / 'config.json'} is not of a celebgen run of format version {FORMAT_VERSION}")
     return dict(config)
 

@@ -39,7 +39,7 @@ def test_edit_writes_a_picture_that_says_how(here: Path, chain: Chain) -> None:
     )  # fmt: skip
     with Image.open(path) as image:
         assert "Denoising strength: 0.5, Size: 32x32" in image.info["parameters"]
-    assert "does not say how to draw it again" in one_sentence(
+    assert "was made by `celebgen edit`" in one_sentence(
         invoke("sample", "--from", path, "--model", chain.model), 1
     )
 

@@ -84,3 +84,31 @@ def test_reconstruction_of_the_exported_model(chain: Chain) -> None:
     value = json.loads(out.stdout)
     assert value["n"] == 12
     assert 3 < value["psnr"] < 40
+
+
+def test_a_model_is_never_lost(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by a kill while it is replaced, nor by a file beside it that is in the way, nor where it is a link."""
+    model = Path(shutil.copytree(chain.model, tmp_path / "model"))
+    (model / "images").mkdir()
+    (model / "images" / "own.txt").write_text("mine", encoding="utf-8")
+    (tmp_path / "link").symlink_to(model)
+    out = invoke("export", chain.unet, "-o", tmp_path / "link", "--steps", 3, "--force")
+    assert out.exit_code == 0, out.stderr
+    assert (tmp_path / "link").is_symlink() and load_model(model, "cpu").defaults["steps"] == 3
+    assert (model / "images" / "own.txt").read_text(encoding="utf-8") == "mine"
+    model.rename(tmp_path / ".model.old")  # as a kill between the two renames leaves it
+    assert load_model(model, "cpu").defaults["steps"] == 3
+    from celebgen_cli.models import folder as module
+
+    def full(made: Path, place: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "swap_in", full)
+    assert "cannot write" in one_sentence(invoke("export", chain.unet, "-o", model, "--force"), 1)
+    assert load_model(model, "cpu").defaults["steps"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "model"]
+    monkeypatch.undo()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "text.txt").write_text("mine", encoding="utf-8")
+    refused = invoke("export", chain.unet, "-o", tmp_path / "thesis", "--force")
+    assert "is no model, so --force does not replace it" in one_sentence(refused, 2)

@@ -300,3 +300,19 @@ def test_show_draws_half_blocks(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_one_sentence(here: Path, model_folder: Path, words: tuple[str, ...], code: int, sentence: str) -> None:
     assert sentence in one_sentence(invoke("sample", *words, "--model", model_folder), code)
     assert list(here.iterdir()) == []
+
+
+def test_half_a_picture_is_drawn_again(tmp_path: Path, model_folder: Path) -> None:
+    face = tmp_path / "face.png"
+    words = ("sample", "man", "-o", face, "--model", model_folder)
+    assert invoke(*words).exit_code == 0
+    whole = face.read_bytes()
+    face.write_bytes(whole[: 2 * len(whole) // 3])
+    assert "add --force" in one_sentence(invoke(*words), 1)
+    assert invoke(*words, "--force").exit_code == 0 and face.read_bytes() == whole
+
+
+def test_a_sheet_takes_no_faces_name(tmp_path: Path, model_folder: Path) -> None:
+    face = tmp_path / "face.png"
+    out = invoke("sample", "man", "-o", face, "--grid", face, "--model", model_folder)
+    assert "--grid and -o both name" in one_sentence(out, 2) and not face.exists()
