@@ -89,7 +89,7 @@ class Model:
     calibration: Calibration | None = None
     precision: str = "fp32"
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext
-    _read: dict[tuple[str, str], Typed] = field(default_factory=dict, init=False, repr=False)
+    _read: dict[tuple[str, str], Typed] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
