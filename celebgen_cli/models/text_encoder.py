@@ -96,7 +96,9 @@ class CompactText(TextEncoder):
         room, words = self.config.context_length - 2, prompt.split()
         if len(tokenizer().encode(prompt)) <= room:
             return []
-        kept = next(n for n in range(len(words) - 1, -1, -1) if len(tokenizer().encode(" ".join(words[:n]))) <= room)
+        kept = 0  # every word takes a token at least
+        while kept < min(len(words), room) and len(tokenizer().encode(" ".join(words[: kept + 1]))) <= room:
+            kept += 1
         return words[kept:]
 
     def description(self) -> dict[str, Any]:

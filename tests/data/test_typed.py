@@ -89,6 +89,11 @@ def test_plain_prompts_stay_as_they_are(names: list[str]) -> None:
     assert read_prompt(text).text == text or "without" in text
 
 
+def test_a_prompt_of_any_length_is_read_at_once() -> None:
+    typed = "man with no hat, wearing glasses and " * 20_000
+    assert read_prompt(typed) == (typed, "", typed, False)
+
+
 @given(st.text(max_size=80))
 def test_any_text_is_read(text: str) -> None:
     found = read_prompt(text, text)

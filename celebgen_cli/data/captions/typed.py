@@ -46,6 +46,8 @@ _MARK = re.compile(
     r"|(,)|\b(and|or)\b",
     re.IGNORECASE,
 )
+LONGEST = 1000
+"""Letters of a prompt that are looked through for denials: far more than a text encoder reads."""
 _OWNS = re.compile(r"\b(?:with|has|have|having|wearing|wears)\b[^.;]*$", re.IGNORECASE)
 _WHOLE = ("Smiling", "Male", "Young", "Bald", "Attractive", "Chubby", "Blurry", "Mouth_Slightly_Open")
 """Said of a person or picture as a whole: "no glasses and smiling" denies the glasses alone."""
@@ -74,6 +76,8 @@ def read_prompt(prompt: str, negative: str = "", known: Callable[[str], bool] = 
 
     known: whether the text encoder has learned some words, which then have no need of a synonym.
     """
+    if len(prompt) > LONGEST:
+        return Typed(prompt, negative, prompt, False)
     plain, away = plain_words(prompt, known), plain_words(negative, known)
     usual = _replaced(_NEGATORS, prompt) == prompt  # the denials are those of captions
     named, orderly = _read(plain)
@@ -154,7 +158,7 @@ def _deniable(name: str) -> bool:
 
 def _read(text: str) -> tuple[np.ndarray, bool]:
     """What a text of plain words names, and whether nothing that is there is named behind what is not."""
-    marks = [*_MARK.finditer(text)]
+    marks = [*_MARK.finditer(text)] if len(text) <= LONGEST else []
     if not any(mark[1] for mark in marks):
         return read_caption(text), True
     there, denied_of = np.zeros(len(ATTRIBUTES), np.int8), np.zeros(len(ATTRIBUTES), np.int8)
