@@ -46,6 +46,8 @@ def read_photo(path: Path, crop: str, size: int, *, landmarks: Path | None = Non
     box = crop if crop in crops.CROPS else "face178"
     if already is not None and crops.check_crop(already) != box:
         raise UsageError(f"the model was trained on the crop {box}, not {already}; give the photo cut like that")
+    if path.exists() and not path.is_file():
+        raise CelebgenError(f"{path} is no file; give a JPEG, PNG, WebP or AVIF")
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,9 +1,11 @@
 """`celebgen download` and `celebgen prepare` as a user runs them: results on stdout, all else on stderr, exit codes."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,27 @@ def test_errors_are_one_sentence(tmp_path: Path, arguments: tuple[str, ...], cod
     assert (done.returncode, done.stdout) == (code, "")
     assert sentence in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "000001.jpg"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGTERM to one process")
+def test_sigterm_is_ctrl_c(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done stays beside the dataset, and the same command goes on."""
+    import signal
+
+    from celebgen_cli.data.workplace import workplace
+    from tests.command import invoke
+
+    @contextlib.contextmanager
+    def ended(out: Path, key: str, needed: int) -> Iterator[Path]:
+        with workplace(out, key, needed) as folder:
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield folder
+
+    shutil.unpack_archive(archive, tmp_path / "celeba")
+    words = ("prepare", tmp_path / "celeba", "-o", tmp_path / "dataset", "--size", 32, "--workers", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("celebgen_cli.data.prepare.workplace", ended)
+        out = invoke(*words)
+    assert (out.exit_code, out.stdout) == (130, "") and out.stderr.endswith("interrupted\n")
+    assert (tmp_path / ".dataset.partial").is_dir() and not (tmp_path / "dataset").exists()
+    assert invoke(*words).exit_code == 0 and not (tmp_path / ".dataset.partial").exists()

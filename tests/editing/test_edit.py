@@ -1,6 +1,7 @@
 """Edits: exact ends, one system of coordinates both ways, photographs cut as the data was."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,12 @@ def test_a_photo_that_is_cut_already(tmp_path: Path) -> None:
     noise_image(32, 40).save(tmp_path / "b.png")
     with pytest.raises(CelebgenError, match="square"):
         read_photo(tmp_path / "b.png", "face178", 32, already="face178")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system with named pipes")
+def test_a_pipe_is_no_photograph(tmp_path: Path) -> None:
+    """Nobody may ever write to it."""
+    os.mkfifo(tmp_path / "pipe.png")
+    for path in (tmp_path / "pipe.png", tmp_path):
+        with pytest.raises(CelebgenError, match="is no file"):
+            read_photo(path, "face178", 32)
