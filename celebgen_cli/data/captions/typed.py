@@ -39,7 +39,7 @@ _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed
     (r"non-?(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
     (r"(?<!-)(?!make-?up)(\w+)-free\b", r"without \1,"),
 ))  # fmt: skip
-# a denial; what ends it, unless it is part of what is denied ("not wearing a hat"); a comma; and or or
+# a denial; what ends it, unless it is part of what is denied ("not wearing a hat"); a comma; "and" and "or"
 _MARK = re.compile(
     r"\b(without|not|no)\b"
     r"|((?<!\bnot )(?<!\bno )(?<!\bor )(?<!\bhair )\b(?:with|but|wearing|wears|has|have|is|in|who)\b|[.;|])"
