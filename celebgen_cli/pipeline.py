@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from celebgen_cli.data.captions import Typed, read_prompt
+from celebgen_cli.data.captions import Typed, read_prompt, unsaid_phrases
 from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.drawing import draw_latents, generate
@@ -299,12 +299,27 @@ class Model:
         if key not in self._read:
             if len(self._read) >= 4096:  # a stream of prompts may hold any number
                 self._read.clear()
-            self._read[key] = read_prompt(prompt, negative, lambda words: not self.unknown_words(words))
+            self._read[key] = read_prompt(prompt, negative, self._learned)
         return self._read[key]
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of the prompt that the compact text encoder never saw in training."""
         return self.text.unknown_words(prompt) if isinstance(self.text, CompactText) else []
+
+    def unlearned_phrases(self, prompt: str) -> list[str]:
+        """Phrases of the prompt whose words captions have, but never so: "red hair", by a model that learned from them.
+
+        None is named of a model that learned from other texts: another text encoder's, or people's own captions.
+        """
+        training = self.info.get("training")
+        training = training if isinstance(training, dict) else {}
+        own = "finetuned" in training or training.get("captions", "grammar") != "grammar"
+        if own or not isinstance(self.text, CompactText):
+            return []
+        return unsaid_phrases(prompt, lambda word: not self.unknown_words(word))
+
+    def _learned(self, words: str) -> bool:
+        return not self.unknown_words(words) and not self.unlearned_phrases(words)
 
     def cut_words(self, prompt: str) -> list[str]:
         """Words at the end of a prompt that the compact text encoder has no room for."""

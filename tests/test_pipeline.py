@@ -357,6 +357,17 @@ def test_unknown_words(model: Model) -> None:
     assert model.unknown_words("smiling zebra") == ["zebra"]
 
 
+def test_phrases_that_the_model_did_not_learn(model_folder: Path) -> None:
+    model = load_model(model_folder, "cpu")
+    assert model.unlearned_phrases("woman with red hair") == ["red hair"]
+    assert model.read("man with dark hair").text == "man with dark brown hair"
+    for training in ({"captions": "both"}, {"finetuned": {}}):  # whose captions may say anything
+        model = load_model(model_folder, "cpu")
+        model.info = {**model.info, "training": training}
+        assert model.unlearned_phrases("woman with red hair") == []
+        assert model.read("man with dark hair").text == "man with dark hair"
+
+
 def test_without_a_schedule(model_folder: Path, tmp_path: Path) -> None:
     import json
     import shutil

@@ -98,7 +98,7 @@ def edit(
     unknown = UnknownWords(editor)
     told = prompt if shows else plain_words(as_description(prompt))
     for text in (told, shows or "", negative):
-        if not quiet and (warning := unknown.warning(text)):
+        for warning in [] if quiet else unknown.warnings(text):
             common.say(warning)
     change = None
     if shows is None:
@@ -133,7 +133,6 @@ def edit(
     )
     write_picture(path, made, metadata, text)
     if json:
-        named = dict.fromkeys(word for text in (told, shows or "", negative) for word in unknown.of(text))
-        print_json({"path": str(path), **metadata, "unknown": list(named)})
+        print_json({"path": str(path), **metadata, "unknown": unknown.of(told, shows or "", negative)})
     else:
         print_path(path)

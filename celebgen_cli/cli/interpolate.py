@@ -22,6 +22,12 @@ def interpolate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the faces.")] = 0,
     end_seed: Annotated[int | None, typer.Option(min=0, help="Seed of the last face; default: that of --seed.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the model's.")] = None,
+    read: Annotated[
+        bool,
+        typer.Option(
+            "--read/--no-read", help="Put denials and synonyms into the words that the model learned from.",
+        ),
+    ] = True,
     guidance: Annotated[
         float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: the model's.")
     ] = None,
@@ -43,13 +49,13 @@ def interpolate(
 
       celebgen interpolate "smiling man" "smiling man" --seed 1 --end-seed 2 --back --pngs frames
     """
+    from celebgen_cli.cli.notes import Notes
     from celebgen_cli.cli.results import print_json, print_path
     from celebgen_cli.editing.between import interpolate as work
     from celebgen_cli.editing.results import check_free, described, picture_path, write_gif, write_picture
     from celebgen_cli.pipeline import load_model
-    from celebgen_cli.sampling.jobs import Job, resolve
+    from celebgen_cli.sampling.jobs import Job, reading, resolve
     from celebgen_cli.sampling.settings import check_path, check_prompt
-    from celebgen_cli.sampling.words import UnknownWords
 
     prompts, seeds = (check_prompt(start), check_prompt(end)), (seed, seed if end_seed is None else end_seed)
     path = picture_path(output, suffixes=(".gif",))
@@ -60,14 +66,21 @@ def interpolate(
     check_free([path, *singles], force)
     painter = load_model(model, device, "fp32")
     settings = resolve(painter, Job(0, start, seed, {"steps": steps, "guidance": guidance}))
-    words = UnknownWords(painter)
-    for prompt in prompts:
-        if not quiet and (warning := words.warning(prompt)):
-            common.say(warning)
+    notes = Notes(painter, quiet)
+    typed = [reading(painter, Job(i, prompt, seed, {"read": read})) for i, prompt in enumerate(prompts)]
+    for prompt, words in zip(prompts, typed, strict=True):
+        notes.prompt(prompt, words)
+    first, last = typed
     shares = [i / (frames - 1) for i in range(frames)]
     with common.progress("interpolate", quiet=quiet) as update:
-        faces = work(painter, prompts, seeds, shares, settings, batch_size=batch_size, callback=update)
-    what = {"from": start, "to": end, "seeds": list(seeds), **settings}
+        faces = work(
+            painter, (first.text, last.text), seeds, shares, settings, negatives=(first.negative, last.negative),
+            batch_size=batch_size, callback=update,
+        )  # fmt: skip
+    drawn = {"read_as": [first.text, last.text], "read_negative": [first.negative, last.negative]}
+    what = {
+        "from": start, "to": end, **(drawn if first.changed or last.changed else {}), "seeds": list(seeds), **settings,
+    }  # fmt: skip
     for i, single in enumerate(singles):
         metadata = described(painter, "interpolate", {**what, "share": shares[i]})
         text = f"{start} -> {end} ({shares[i]:.3f})\nSteps: {settings['steps']}, Sampler: {settings['sampler']}"

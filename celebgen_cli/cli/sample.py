@@ -261,6 +261,7 @@ def _draw(
     model: Path | None, device: str | None, precision: str, batch_size: int, show: bool, json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Check what can be checked, draw, write, and say what is there."""
+    from celebgen_cli.cli.notes import Notes
     from celebgen_cli.cli.results import print_json, print_path, row_of
     from celebgen_cli.sampling.batches import draw, single, survey
 
@@ -293,7 +294,7 @@ def _draw(
     known = survey(generator, jobs(), place) if repeatable else None
     for sheet in sheets:
         sheet.check(None if known is None else known.digest)
-    words = _Notes(generator, quiet)
+    words = Notes(generator, quiet)
     stream = jobs() if repeatable else itertools.chain([first], stream)
     kept, count = [sheet for sheet in sheets if sheet.needs_frames], 0
     try:
@@ -330,48 +331,3 @@ def _draw(
         for sheet in sheets:
             with contextlib.suppress(OSError):
                 sheet.abandon()
-
-
-class _Notes:
-    """Warnings on the way: unknown words, and settings that the model's calibration was not measured with."""
-
-    def __init__(self, model: Any, quiet: bool) -> None:
-        from celebgen_cli.sampling.words import UnknownWords
-
-        self._model, self._quiet = model, quiet
-        self.unknown = UnknownWords(model)
-        self._read: set[Any] = set()
-        self._said = False
-
-    def heed(self, job: "Job") -> "Job":
-        """Say what there is to say of a job, and pass it on."""
-        if self._quiet:
-            return job
-        from celebgen_cli.sampling.jobs import reading
-        from celebgen_cli.sampling.templates import shortened
-        from celebgen_cli.sampling.words import MOST
-
-        typed = reading(self._model, job)
-        if typed.changed and typed not in self._read:
-            if len(self._read) < MOST:
-                self._read.add(typed)
-            away = f", away from {shortened(typed.negative)}" if typed.negative else ""
-            common.say(f"note: {shortened(job.prompt)} is drawn as {shortened(typed.text)}{away} (--no-read: as it is)")
-        for text in (typed.plain, typed.negative):
-            if warning := self.unknown.warning(text):
-                common.say(warning)
-        if cut := self._model.cut_words(typed.text):
-            common.say(
-                f"warning: {shortened(job.prompt)} is longer than the text encoder reads: it does not see the last "
-                f"{len(cut)} words, {shortened(' '.join(cut))}"
-            )
-        settings = dict(job.settings)
-        if not self._said and settings.pop("calibrate", True):
-            other = self._model.uncalibrated(**settings)
-            if other:
-                common.say(
-                    f"note: the model's calibration was measured with other settings ({', '.join(other)}); "
-                    "--no-calibrate leaves it out"
-                )
-                self._said = True
-        return job

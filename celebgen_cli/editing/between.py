@@ -97,6 +97,7 @@ def interpolate(
     shares: Sequence[float],
     settings: Mapping[str, Any],
     *,
+    negatives: tuple[str, str] | None = None,
     batch_size: int = 16,
     callback: Progress | None = None,
 ) -> np.ndarray:
@@ -106,19 +107,20 @@ def interpolate(
     last token to the length of the longer one's.
 
     Args:
-        settings, callback: as for `vary`.
+        settings, callback: as for `vary`. negatives: what each end leads away from; default: what `settings` say.
     """
+    away = negatives or (settings["negative"], settings["negative"])
 
     def part(rows: slice) -> tuple[TextFeatures, TextFeatures, Gaussian, Draws]:
         share = torch.tensor(shares[rows], dtype=torch.float32, device=model.device)
-        texts, prior = _described(model, [*prompts, settings["negative"]])
+        texts, prior = _described(model, [*prompts, *away])
         draw = functools.partial(chain_noise, model.unet, shape=prior.mean.shape[1:])
 
         def noise(index: int) -> Tensor:
             a, b = (draw([seed], index=index).cpu().repeat_interleave(len(share), dim=0) for seed in seeds)
             return slerp(a, b, share.cpu()).to(model.device)  # in float64, which not every device has
 
-        other = texts.select(torch.full((len(share),), 2, device=model.device))
+        other = mixed_features(texts.select(torch.tensor([2, 3], device=model.device)), share)
         between = Gaussian(*(torch.lerp(p[:1], p[1:2], share[:, None, None, None]) for p in prior))
         return mixed_features(texts, share), other, between, noise
 

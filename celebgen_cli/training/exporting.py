@@ -95,6 +95,7 @@ def _info(config: Mapping[str, Any]) -> dict[str, Any]:
         "training": {
             "preset": config["preset"],
             "init": config["unet"]["init"],
+            "captions": config.get("captions", {}).get("source", "grammar"),
             "denoiser": {**config["train"], "stopped_at": config["stopped_at"]},
             **({} if distilled is None else {"distilled": {"from": Path(config["vae"]).name, **distilled}}),
         },

@@ -116,6 +116,21 @@ def test_interpolate_writes_a_gif_and_its_frames(here: Path, chain: Chain) -> No
     assert [read_metadata(p)["interpolate"]["share"] for p in singles] == [0, 0.25, 0.5, 0.75, 1]
 
 
+def test_interpolate_reads_prompts_as_sample_does(here: Path, chain: Chain) -> None:
+    words = ("woman not blond", "grandma who isn't smiling")
+    out = run(chain, "interpolate", *words, "--frames", 2, "--pngs", "frames", "--seed", 2)
+    assert "'woman not blond' is drawn as 'woman', away from 'blond hair'" in out.stderr
+    run(chain, "sample", *words, "--seed", 2, "-o", "{index}.png")
+    for i in range(2):
+        frame = Path("frames", f"frame_{i:04d}.png")
+        assert np.abs(read_pixels(frame).astype(int) - read_pixels(Path(f"{i}.png"))).max() <= 1
+    made = read_metadata(Path("frames", "frame_0000.png"))["interpolate"]
+    assert (made["read_as"], made["read_negative"]) == (["woman", "old woman, not smiling"], ["blond hair", ""])
+    out = run(chain, "interpolate", *words, "--frames", 2, "--no-read", "--pngs", "plain", "-o", "plain.gif")
+    assert "is drawn as" not in out.stderr
+    assert "read_as" not in read_metadata(Path("plain", "frame_0000.png"))["interpolate"]
+
+
 def test_vary_by_amount_0_is_the_picture_itself(here: Path, chain: Chain) -> None:
     picture = run(chain, "sample", "old man", "--seed", 1, "--steps", 3, "--negative", "hat").stdout.strip()
     out = run(chain, "vary", picture, "-n", 3, "--amount", 0, "-o", "near", "--grid", "sheet.png")

@@ -178,6 +178,14 @@ def test_unknown_words_are_named_once_with_the_nearest(here: Path, model_folder:
     assert [json.loads(line)["unknown"] for line in out.stdout.splitlines()] == [["beerd"], ["zebra", "beerd"]]
 
 
+def test_phrases_that_no_caption_has_are_named_once(here: Path, model_folder: Path) -> None:
+    out = invoke("sample", "woman with red hair", "man with red hair", "--model", model_folder, "--json")
+    assert out.stderr.splitlines() == [
+        "warning: no caption that the model learned from says 'red hair', so that does little"
+    ]
+    assert [json.loads(line)["unknown"] for line in out.stdout.splitlines()] == [["red hair"]] * 2
+
+
 def test_prompts_from_files(here: Path, model_folder: Path) -> None:
     Path("p.jsonl").write_text('{"prompt": "{old|young} man", "steps": 1, "seeds": "5"}\n{"prompt": "woman"}\n')
     rows = [json.loads(line) for line in paths("--prompts", "p.jsonl", "--steps", 2, "--model", model_folder, "--json")]

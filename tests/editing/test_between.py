@@ -74,6 +74,17 @@ def test_the_ends_are_the_faces_of_sample(model: Model, given: dict[str, Any], s
     assert np.abs(way[1] - way[2]).max() > 1
 
 
+def test_each_end_leads_away_from_its_own_negative_prompt(model: Model) -> None:
+    settings, away = settings_of(model, steps=3, guidance=4.0), ("smiling", "hat, eyeglasses, bangs")
+    way = interpolate(model, PROMPTS, (3, 8), [0.0, 0.5, 1.0], settings, negatives=away).astype(int)
+    for at, end in ((0, 0), (2, 1)):
+        own = {**settings, "negative": away[end]}
+        face = model.sample(PROMPTS[end : end + 1], ((3, 8)[end],), **own).astype(int)[0]
+        assert np.abs(way[at] - face).max() <= 1
+        other = {**settings, "negative": away[1 - end]}
+        assert np.abs(way[at] - model.sample(PROMPTS[end : end + 1], ((3, 8)[end],), **other)[0]).max() > 1
+
+
 def test_ends_and_neighbours_where_a_code_is_drawn_first(tmp_path: Path) -> None:
     model = load_model(write_tiny_model(tmp_path / "coarse", init="coarse"), "cpu", "fp32")
     settings = settings_of(model, steps=3)

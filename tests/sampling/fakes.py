@@ -28,6 +28,9 @@ class FakeModel:
     def cut_words(self, prompt: str) -> list[str]:
         return []
 
+    def unlearned_phrases(self, prompt: str) -> list[str]:
+        return []
+
     def unknown_words(self, prompt: str) -> list[str]:
         return [word for word in prompt.split() if word.startswith("un")]
 

@@ -11,6 +11,7 @@ from celebgen_cli.data.captions.grammar import (
 )
 from celebgen_cli.data.captions.reading import read_caption
 from celebgen_cli.data.captions.typed import Typed, plain_words, read_prompt, read_typed
+from celebgen_cli.data.captions.unsaid import unsaid_phrases
 from celebgen_cli.data.captions.wording import (
     Captions,
     CaptionSource,
@@ -38,5 +39,6 @@ __all__ = [
     "read_typed",
     "tellable",
     "truth",
+    "unsaid_phrases",
     "vocabulary",
 ]

@@ -27,6 +27,8 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (r"teenaged?|adolescent", "young"),
     (r"fat|overweight|obese", "chubby"),
     (r"giggling", "laughing"),
+    (r"dark hair(?! (?:on|in|over|at)\b)", "dark brown hair"),
+    (r"dark[- ]haired", "brown-haired"),
 ))  # fmt: skip
 _HAIRLESS = re.compile(
     r"\s*\b(?:with no|without(?: any)?|no) hair(?: on (?:his|her|their|the) head)?\b(?! (?:on|in|over|at)\b)",
