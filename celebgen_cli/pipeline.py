@@ -208,6 +208,7 @@ class Model:
         negative = given.pop("negative", "")
         record = self.info.get("calibration")
         measured = record.get("settings", {}) if isinstance(record, dict) else {}
+        measured = measured if isinstance(measured, dict) else {}
         now, then = self.settings(**given), {**DEFAULTS, **NEUTRAL, **self.info.get("defaults", {}), **measured}
         names = [name for name, value in now.items() if value != then.get(name)]
         return [*names, "negative"] if negative else names
@@ -357,8 +358,10 @@ def load_model(path: Path | str | None = None, device: str | None = None, precis
         schedule = Schedule.from_dict(parts.info["schedule"])
     except (KeyError, TypeError) as error:
         raise CelebgenError(f"{folder / 'model.json'} has no schedule; fetch or export the model again") from error
-    if not isinstance(parts.info.get("defaults", {}), dict):
-        raise CelebgenError(f"{folder / 'model.json'} has unreadable defaults; fetch or export the model again")
+    try:
+        complete(parts.info.get("defaults", {}), {}, schedule.timesteps)
+    except (UsageError, AttributeError, TypeError) as error:
+        raise CelebgenError(f"{folder / 'model.json'} has wrong defaults ({error}); export it again") from error
     torch.set_flush_denormal(True)
     if where.type == "cpu":  # its convolutions are faster so by an eighth to a fifth, and the same to rounding
         for network in (parts.cvae, parts.unet):

@@ -38,7 +38,7 @@ def complete(own: Mapping[str, Any], given: Mapping[str, Any], timesteps: int) -
             settings[name] = value
     check_settings(
         settings["steps"], settings["sampler"], settings["guidance"], timesteps, settings["guidance_interval"],
-        **{name: settings[name] for name in NEUTRAL},
+        pag=settings["pag"], **{name: settings[name] for name in NEUTRAL},
     )  # fmt: skip
     return {**settings, "guidance_interval": list(settings["guidance_interval"])}
 
@@ -50,6 +50,7 @@ def check_settings(
     timesteps: int,
     interval: Sequence[float] = (0.0, 1.0),
     *,
+    pag: bool = False,
     eta: float = 0.0,
     spacing: str = "trailing",
     rescale: float = 0.0,
@@ -76,6 +77,8 @@ def check_settings(
         )
     if not (_is_number(eta) and 0 <= eta <= 1):
         raise UsageError(f"--eta must be from 0 to 1, not {eta}")
+    if not isinstance(pag, bool):
+        raise UsageError(f"--pag is on or off, not {pag}")
     if eta > 0 and sampler != "ddim":
         raise UsageError(f"--eta is the noise of ddim's steps and means nothing to {sampler}; add --sampler ddim")
     if spacing not in SPACINGS:

@@ -357,6 +357,20 @@ def test_unknown_words(model: Model) -> None:
     assert model.unknown_words("smiling zebra") == ["zebra"]
 
 
+@pytest.mark.parametrize(
+    "defaults", [[], {"steps": "many"}, {"pag": "yes"}, {"guidance_interval": None}, {"sampler": []}, {"start": 0}]
+)
+def test_wrong_defaults(model_folder: Path, tmp_path: Path, defaults: Any) -> None:
+    import json
+    import shutil
+
+    copy = Path(shutil.copytree(model_folder, tmp_path / "copy"))
+    info = json.loads((copy / "model.json").read_text(encoding="utf-8"))
+    (copy / "model.json").write_text(json.dumps({**info, "defaults": defaults}), encoding="utf-8")
+    with pytest.raises(CelebgenError, match="wrong defaults"):
+        load_model(copy)
+
+
 def test_phrases_that_the_model_did_not_learn(model_folder: Path) -> None:
     model = load_model(model_folder, "cpu")
     assert model.unlearned_phrases("woman with red hair") == ["red hair"]

@@ -18,6 +18,9 @@ def info(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Of a run: also draw its curves to this file.")
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also read all files and compare them with the digests kept of them.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the JSON that it carries, as it is.")] = False,
 ) -> None:
     """Say what a model, a training run, a prepared dataset or a generated picture is and how it was made.
@@ -50,12 +53,19 @@ def info(
         if kind != "run":
             raise UsageError(f"--plot draws the curves of a run, and {path} is a {kind}")
         _plot(path, plot)
+    intact = None
+    if verify:
+        from celebgen_cli.inspection.verify import verify as compare
+
+        intact = compare(path, kind, content)
     if json:
         print(jsons.dumps(content, indent=2, ensure_ascii=False))
         return
     encoding = sys.stdout.encoding or "utf-8"
     text = _report(path, kind, content, word, encoding)
     print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    if intact is not None:
+        print(f"\nVerified: {intact}")
     if plot is not None:
         print(f"\nCurves are drawn in {plot}")
 

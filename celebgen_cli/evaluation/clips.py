@@ -154,14 +154,14 @@ def _of_run(path: Path, device: torch.device) -> Clip:
 
     from celebgen_cli.models.cvae import to_float
     from celebgen_cli.models.presets import CLIPConfig
-    from celebgen_cli.models.text_encoder import _tuples
+    from celebgen_cli.models.sizes import sizes_from
     from celebgen_cli.training.clip import CompactCLIP, compact_text
     from celebgen_cli.training.runs import averaged_weights, read_config
 
     config = read_config(path)
     if config["kind"] != "clip":
         raise UsageError(f"{path} is a run of kind '{config['kind']}' and has no CLIP: {OFFER}")
-    sizes, (step, state) = CLIPConfig(**_tuples(config["clip"])), averaged_weights(path)
+    sizes, (step, state) = sizes_from(CLIPConfig, config["clip"]), averaged_weights(path)
     network = CompactCLIP(sizes)
     network.load_state_dict(state)
     network.eval().requires_grad_(False).to(device)

@@ -25,7 +25,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
         try:
             figures = json.loads(line)
             step = int(figures.pop("step"))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError):
             continue
         for name, value in figures.items():
             if isinstance(value, int | float) and not isinstance(value, bool):

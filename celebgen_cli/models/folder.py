@@ -26,7 +26,8 @@ from celebgen_cli.models.cvae import CVAE, CVAEConfig
 from celebgen_cli.models.judge import Judge, JudgeConfig
 from celebgen_cli.models.quantize import pack, unpack
 from celebgen_cli.models.registry import find
-from celebgen_cli.models.text_encoder import TextEncoder, _tuples, build_text
+from celebgen_cli.models.sizes import sizes_from
+from celebgen_cli.models.text_encoder import TextEncoder, build_text
 from celebgen_cli.models.unet import UNet, UNetConfig
 
 FORMAT = "celebgen-model"
@@ -36,7 +37,6 @@ JUDGE = "judge.safetensors"
 FILES = {"text": "text_encoder.safetensors", "cvae": "cvae.safetensors", "unet": "unet.safetensors", "judge": JUDGE}
 
 _Network = TypeVar("_Network", CVAE, UNet, Judge)
-_Config = TypeVar("_Config", CVAEConfig, UNetConfig, JudgeConfig)
 
 
 @dataclass
@@ -180,11 +180,11 @@ def load_model(
             if name == "text":
                 parts.text = module = build_text(networks[name], state)
             elif name == "cvae":
-                parts.cvae = module = _filled(lambda: CVAE(_config(CVAEConfig, networks["cvae"])), state)
+                parts.cvae = module = _filled(lambda: CVAE(sizes_from(CVAEConfig, networks["cvae"])), state)
             elif name == "judge":
-                parts.judge = module = _filled(lambda: Judge(_config(JudgeConfig, networks["judge"])), state)
+                parts.judge = module = _filled(lambda: Judge(sizes_from(JudgeConfig, networks["judge"])), state)
             else:
-                parts.unet = module = _filled(lambda: UNet(_config(UNetConfig, networks["unet"])), state)
+                parts.unet = module = _filled(lambda: UNet(sizes_from(UNetConfig, networks["unet"])), state)
         except (RuntimeError, TypeError, KeyError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
             first = str(error).strip().splitlines()[0]
             raise CelebgenError(
@@ -212,10 +212,6 @@ def _filled(build: Callable[[], _Network], state: Mapping[str, Tensor] | None) -
     network.to_empty(device="cpu")
     network.load_state_dict(state or {})  # strict: nothing stays empty
     return network
-
-
-def _config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
-    return kind(**_tuples(dict(values)))
 
 
 def _read(path: Path, digest: str | None) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from celebgen_cli.errors import CelebgenError
 from celebgen_cli.models.devices import sent
 from celebgen_cli.models.layers import TextFeatures
 from celebgen_cli.models.presets import CLIPConfig
+from celebgen_cli.models.sizes import sizes_from
 from celebgen_cli.models.tokenizer import END, START, VOCABULARY_SIZE, tokenizer
 
 UNKNOWN = 49405  # the id that stands for words never seen: the rarest merge of the vocabulary, trained as a blank
@@ -58,6 +59,8 @@ class CompactText(TextEncoder):
 
     def __init__(self, config: CLIPConfig, ids: Iterable[int]) -> None:
         super().__init__()
+        if config.heads < 1 or config.width % config.heads:
+            raise ValueError(f"a width of {config.width} cannot be shared by {config.heads} heads")
         self.config = config
         self.width, self.pooled_width, self.source = config.width, config.embed_dim, "compact"
         ids = sorted(set(ids))
@@ -208,14 +211,9 @@ def build_text(description: dict[str, Any], state: dict[str, Tensor] | None) -> 
         return OpenClipText(description["source"])
     if state is None or "ids" not in state:
         raise CelebgenError("the weights of the compact text encoder are missing from the model folder")
-    encoder = CompactText(CLIPConfig(**_tuples(description["config"])), state["ids"].tolist())
+    encoder = CompactText(sizes_from(CLIPConfig, description["config"]), state["ids"].tolist())
     encoder.load_state_dict(state)
     return encoder
-
-
-def _tuples(config: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists where the configurations have tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
 
 
 def open_clip_source(text: str) -> str | None:

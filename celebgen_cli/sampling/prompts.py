@@ -132,6 +132,8 @@ def _csv(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Entry]:
         reader.fieldnames = columns
         if columns and "prompt" not in columns:
             raise UsageError(f"{name}: its first line must name the columns, one of them prompt")
+        if twice := sorted({column for column in columns if columns.count(column) > 1}):
+            raise UsageError(f"{name}: its first line names {', '.join(map(shortened, twice))} twice; keep one column")
         for row in reader:
             where = f"{name} line {reader.line_num}"
             try:

@@ -69,11 +69,13 @@ class Order:
 
         Raises:
             UsageError: there is nothing to train on, or the two are not alike.
+            CelebgenError: one cannot be opened, or annotations differ from what was prepared.
         """
         valid = self.held_out
         data, held = open_dataset(self.dataset), open_dataset(valid) if valid is not None else None
         if "train" not in data.splits:
             raise UsageError(f"{self.dataset} has no train split to train on; prepare one that has")
+        data.verify(images=False)  # what latents and captions of a run are known by
         if held is not None and (held.size, held.crop) != (data.size, data.crop):
             raise UsageError(
                 f"{valid} is {held.size} px, crop {held.crop}, and {self.dataset} is {data.size} px, crop {data.crop}; "

@@ -9,11 +9,12 @@ from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import read_json
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
-from celebgen_cli.models.folder import Components, _config
+from celebgen_cli.models.folder import Components
 from celebgen_cli.models.judge import Judge, JudgeConfig
 from celebgen_cli.models.presets import CLIPConfig
 from celebgen_cli.models.registry import find
-from celebgen_cli.models.text_encoder import CompactText, OpenClipText, TextEncoder, _tuples, open_clip_source
+from celebgen_cli.models.sizes import sizes_from
+from celebgen_cli.models.text_encoder import CompactText, OpenClipText, TextEncoder, open_clip_source
 from celebgen_cli.models.unet import UNet, UNetConfig
 from celebgen_cli.training.adversarial import cvae_weights
 from celebgen_cli.training.checkpoints import load_tensors, newest_checkpoint
@@ -71,10 +72,29 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
     missing = [name for name in want if name not in has]
     if missing:
         raise CelebgenError(f"{path} is a run of kind '{kind}' and has no {missing[0]} network; choose another folder")
+    try:
+        parts, config = _of_run(path, kind, config, want)
+    except (RuntimeError, TypeError, KeyError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise CelebgenError(
+            f"{path / 'config.json'} does not fit the checkpoints beside it ({first}); put back the one that they were "
+            "trained with"
+        ) from error
+    parts.info = {**parts.info, "run": config}
+    for module in (parts.text, parts.cvae, parts.unet, parts.judge):
+        if module is not None:
+            module.eval().requires_grad_(False)
+    return parts
+
+
+def _of_run(
+    path: Path, kind: str, config: dict[str, Any], want: tuple[str, ...]
+) -> tuple[Components, dict[str, Any]]:
+    """The networks `want` of a run, and its config.json with the step whose weights they have."""
     if kind == "clip":
         parts = Components(text=_clip_text(path, config))
     elif kind == "judge":
-        judge = Judge(_config(JudgeConfig, config["judge"]))
+        judge = Judge(sizes_from(JudgeConfig, config["judge"]))
         step, weights = averaged_weights(path)
         config = {**config, "stopped_at": step}
         judge.load_state_dict(weights)
@@ -83,22 +103,18 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
         frozen = ("text",) if kind == "vae" else ("text", "cvae")
         parts = model_folder.load_model(path / "frozen", tuple(n for n in frozen if n in want))
         if kind == "vae" and "cvae" in want:
-            parts.cvae = CVAE(_config(CVAEConfig, config["cvae"]))
+            parts.cvae = CVAE(sizes_from(CVAEConfig, config["cvae"]))
             step, weights = averaged_weights(path)
             config = {**config, "stopped_at": step}
             parts.cvae.load_state_dict(cvae_weights(weights))
             if _refitted(path / "prior", step):
                 parts.cvae.prior.load_state_dict(load_tensors(path / "prior" / "best.safetensors"))
         elif kind == "diffusion" and "unet" in want:
-            parts.unet = UNet(_config(UNetConfig, config["unet"]))
+            parts.unet = UNet(sizes_from(UNetConfig, config["unet"]))
             step, weights = averaged_weights(path)
             config = {**config, "stopped_at": step}
             parts.unet.load_state_dict(weights)
-    parts.info = {**parts.info, "run": config}
-    for module in (parts.text, parts.cvae, parts.unet, parts.judge):
-        if module is not None:
-            module.eval().requires_grad_(False)
-    return parts
+    return parts, config
 
 
 def critic_weights(path: Path) -> dict[str, Tensor]:
@@ -118,7 +134,7 @@ def _refitted(prior: Path, cvae_step: int) -> bool:
 def _clip_text(run: Path, config: dict[str, Any]) -> CompactText:
     prefix = "clip.text."
     state = {k.removeprefix(prefix): v for k, v in averaged_weights(run)[1].items() if k.startswith(prefix)}
-    return CompactText.from_open_clip(state, CLIPConfig(**_tuples(config["clip"])), config["token_ids"])
+    return CompactText.from_open_clip(state, sizes_from(CLIPConfig, config["clip"]), config["token_ids"])
 
 
 def load_text(source: str) -> TextEncoder:

@@ -154,3 +154,28 @@ def test_a_plot_is_a_picture_and_overwrites_nothing_else(chain: Chain, tmp_path:
     assert "is no plot" in one_sentence(invoke("info", chain.vae, "--plot", other), 1)
     assert "must end in .png" in one_sentence(invoke("info", chain.vae, "--plot", tmp_path / "p.jpg"), 2)
     assert "is a dataset" in one_sentence(invoke("info", chain.dataset, "--plot", path), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "what"),
+    [
+        ("model", "unet.safetensors", "files of weights"),
+        ("dataset", "train/attributes.npy", "files"),
+        ("unet", "checkpoints/step-0000040/ema.safetensors", "checkpoints"),
+    ],
+)
+def test_verify_names_an_altered_file(chain: Chain, tmp_path: Path, name: str, file: str, what: str) -> None:
+    copy = Path(shutil.copytree(chain.folder / name, tmp_path / name))
+    out = invoke("info", copy, "--verify")
+    assert out.exit_code == 0, out.stderr
+    assert out.stdout.splitlines()[-1].endswith(f"{what} are as they were written")
+    data = bytearray((copy / file).read_bytes())
+    data[-1] ^= 1
+    (copy / file).write_bytes(data)
+    assert invoke("info", copy).exit_code == 0
+    assert str(copy / file) in one_sentence(invoke("info", copy, "--verify"), 1)
+
+
+def test_verify_of_what_has_no_digests(chain: Chain, tmp_path: Path) -> None:
+    invoke("sample", "man", "-o", tmp_path / "b.png", "--model", chain.model, "--steps", 1)
+    assert "is a picture" in one_sentence(invoke("info", tmp_path / "b.png", "--verify"), 2)

@@ -13,7 +13,10 @@ from celebgen_cli.inspection.report import Report, bytes_below, command, setting
 
 def test_lines_that_are_not_whole_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    lines = ['{"step": 1, "loss": 2.0}', '{"step": 2, "loss": "x", "kl": 1}', "[]", '{"loss": 3}', '{"step": 3, "lo']
+    lines = [
+        '{"step": 1, "loss": 2.0}', '{"step": 1e400}', '{"step": 2, "loss": "x", "kl": 1}', "[]", '{"loss": 3}',
+        '{"step": 3, "lo',
+    ]  # fmt: skip
     path.write_text("\n".join(lines))
     assert read_curves(path) == {"loss": [(1, 2.0)], "kl": [(2, 1.0)]}
     assert read_curves(tmp_path / "none") == {}

@@ -76,6 +76,16 @@ def test_what_is_written(model_folder: Path) -> None:
     assert info["networks"]["text"]["kind"] == "compact"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("text__config__heads", 0), ("text__config__heads", None), ("cvae__prior_log_std_min", None), ("unet__blocks", "")],
+)
+def test_sizes_of_a_wrong_kind(copy: Path, key: str, value: Any) -> None:
+    edit(copy, **{f"networks__{key}": value})
+    with pytest.raises(CelebgenError, match=r"does not fit the configuration in model\.json"):
+        load_model(copy)
+
+
 def test_parts_can_be_loaded_alone(copy: Path) -> None:
     (copy / "unet.safetensors").unlink()
     parts = load_model(copy, ("text", "cvae"))

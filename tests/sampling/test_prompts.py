@@ -76,6 +76,7 @@ def test_csv() -> None:
         ("csv", b"a,b\n1,2\n", "p: its first line must name the columns, one of them prompt"),
         ("csv", b"prompt\nold, man\n", "p line 2: more fields than columns; put a prompt with commas"),
         ("csv", b'prompt\n"man\n', "p line 2: no CSV"),
+        ("csv", b"prompt, Steps,steps\nman,1,2\n", "p: its first line names 'steps' twice; keep one column"),
         ("csv", b"prompt,steps\nman,many\n", "p line 2: steps must be a whole number, not 'many'"),
         ("csv", b"prompt,seed\n,4\n", 'p line 2: there is no "prompt"'),
     ],

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,3 +85,19 @@ def test_text_encoders_by_name(chain: Chain) -> None:
         load_text(str(chain.folder / "nowhere"))
     in_the_box = load_components(BOX, ("text",)).text
     assert in_the_box is not None and same(load_text("celebgen-base128").state_dict(), in_the_box.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("unet", "unet", {"widths": [8]}), ("vae", "cvae", {}), ("clip", "clip", None), ("unet", "unet", {"blocks": "1"})],
+)
+def test_a_config_that_does_not_fit_its_checkpoints(
+    chain: Chain, tmp_path: Path, name: str, key: str, value: dict[str, Any] | None
+) -> None:
+    run = Path(shutil.copytree(chain.folder / name, tmp_path / name))
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config[key] = None if value is None else {**config[key], **value} if value else {}
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    want = {"unet": ("unet",), "vae": ("cvae",), "clip": ("text",)}[name]
+    with pytest.raises(CelebgenError, match=r"config\.json does not fit the checkpoints beside it"):
+        load_components(run, want)
