@@ -78,7 +78,7 @@ def test_what_is_written(model_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("text__config__heads", 0), ("text__config__heads", None), ("cvae__prior_log_std_min", None), ("unet__blocks", "")],
+    [("text__config__heads", 0), ("text__config__heads", 2.5), ("cvae__prior_log_std_min", None), ("unet__blocks", "")],
 )
 def test_sizes_of_a_wrong_kind(copy: Path, key: str, value: Any) -> None:
     edit(copy, **{f"networks__{key}": value})
