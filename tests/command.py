@@ -57,6 +57,10 @@ def one_sentence(result: Result, code: int) -> str:
     return lines[0]
 
 
+VOLATILE = ("images_per_second", "memory")
+"""Figures in metrics.jsonl that differ between two runs of the same computation."""
+
+
 class Chain:
     """A folder with a prepared dataset, the three runs and the exported model, all tiny."""
 

@@ -151,8 +151,8 @@ class Loop:
         Raises:
             UsageError: see `overrides`.
         """
-        from celebgen_cli.training.observers import observers_of
         from celebgen_cli.training.order import Order
+        from celebgen_cli.training.watching import observers_of
 
         return Order(
             dataset, output, self.overrides(**overrides), **vars(wording or Wording()), valid=self.valid,

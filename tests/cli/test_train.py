@@ -14,10 +14,9 @@ from PIL import Image
 
 from celebgen_cli.training import runs
 from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
-from celebgen_cli.training.observers import VOLATILE
 from celebgen_cli.training.perceptual import VGG16
 from celebgen_cli.training.sizes import OF_LATENTS
-from tests.command import Chain, celebgen, invoke, one_sentence, start
+from tests.command import VOLATILE, Chain, celebgen, invoke, one_sentence, start
 from tests.likeness import write_lpips
 
 GROUPS = ("weights", "ema", "optimizer")

@@ -18,8 +18,8 @@ from celebgen_cli.training import checkpoints
 from celebgen_cli.training.checkpoints import list_checkpoints, read_checkpoint
 from celebgen_cli.training.continuing import alone
 from celebgen_cli.training.engine import Trainer, ema_update, learning_rate, with_overrides
-from celebgen_cli.training.observers import VOLATILE
 from celebgen_cli.training.parts import Part
+from tests.command import VOLATILE
 from tests.training.toy import CONFIG, Toy, trainer
 
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from celebgen_cli.errors import UsageError
 from celebgen_cli.images import save_grid
-from celebgen_cli.training.observers import Observer, SavedOptions, observers_of
+from celebgen_cli.training.observers import Observer
+from celebgen_cli.training.watching import SavedOptions, observers_of
 from tests.training.toy import CONFIG, Toy, trainer
 
 

@@ -16,8 +16,7 @@ from celebgen_cli.evaluation import features
 from celebgen_cli.models.cvae import to_uint8
 from celebgen_cli.training import periodic
 from celebgen_cli.training.batches import Examples
-from celebgen_cli.training.observers import VOLATILE
-from tests.command import Chain, invoke
+from tests.command import VOLATILE, Chain, invoke
 from tests.networks import tiny_cvae, tiny_text, tiny_unet
 
 
