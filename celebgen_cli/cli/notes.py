@@ -29,7 +29,7 @@ class Notes:
         from celebgen_cli.sampling.jobs import reading
 
         self.prompt(job.prompt, reading(self._model, job))
-        settings = dict(job.settings)
+        settings = {name: value for name, value in job.settings.items() if name != "read"}
         if not self._said and settings.pop("calibrate", True):
             other = self._model.uncalibrated(**settings)
             if other:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.images import read_metadata
+from celebgen_cli.images import read_metadata, read_pixels
 from celebgen_cli.pipeline import load_model
 from tests.command import Chain, invoke, one_sentence
 
@@ -44,6 +44,22 @@ def test_it_is_the_same_whatever_the_batch_size(chain: Chain, calibrated: Path, 
     assert other is not None
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+
+
+def test_every_way_to_say_how_a_prompt_is_read(calibrated: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "p.jsonl"
+    rows.write_text('{"prompt": "woman not blond", "read": false}\n{"prompt": "woman not blond", "read": true}\n')
+    out = invoke("sample", "--prompts", rows, "--model", calibrated, "-o", tmp_path / "rows")
+    assert out.exit_code == 0, out.stderr
+    literal, read = out.stdout.splitlines()
+    assert ("read_as" in read_metadata(Path(literal)), "read_as" in read_metadata(Path(read))) == (False, True)
+    ways = ((literal, (), literal), (read, (), read), (read, ("--no-read",), literal), (literal, ("--read",), read))
+    for i, (source, words, same) in enumerate(ways):
+        out = invoke("sample", "--from", source, "--model", calibrated, "-o", tmp_path / str(i), *words)
+        assert out.exit_code == 0, out.stderr
+        made, wanted = (read_pixels(Path(path)).astype(int) for path in (out.stdout.strip(), same))
+        assert np.abs(made - wanted).max() <= 1
+    assert np.abs(read_pixels(Path(literal)).astype(int) - read_pixels(Path(read))).max() > 1
 
 
 def test_sample_says_whether_it_was_corrected(calibrated: Path, tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class FakeModel:
         return [word for word in prompt.split() if word.startswith("un")]
 
     def uncalibrated(self, **given: Any) -> list[str]:
+        given.pop("negative", None)
+        self.settings(**given)  # refuses what is no setting of a face, as a model does
         return []
 
     def sample(
