@@ -10,7 +10,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,12 @@ class Model:
     @property
     def defaults(self) -> dict[str, Any]:
         return {**DEFAULTS, **self.info.get("defaults", {})}
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What of the networks no weight tells: their sizes, and the schedule of the noise; JSON values."""
+        networks = {"text": self.text.description(), "cvae": asdict(self.cvae.config), "unet": asdict(self.unet.config)}
+        return {**networks, "schedule": self.schedule.to_dict()}
 
     @functools.cached_property
     def sha256(self) -> str:

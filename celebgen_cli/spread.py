@@ -119,7 +119,10 @@ def ask(name: str, shares: Sequence[tuple[Any, ...]], own: Callable[[], Any]) ->
 
     with noticing():
         _send([None, *((name, share) for share in shares[1:])])
-        mine = own()
+        try:
+            mine = own()
+        except CelebgenError as error:  # raised below: the others wait to be asked for theirs
+            mine = error
         results: list[Any] = [None] * len(shares)
         dist.gather_object(mine, results, dst=0, group=_group)
     for result in results:

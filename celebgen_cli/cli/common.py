@@ -116,8 +116,8 @@ def progress(description: str, total: int | None = None, quiet: bool = False) ->
 
     console = stderr()
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), TextColumn("{task.fields[text]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), TextColumn("{task.fields[text]}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=console, disable=quiet or many.silent or not console.is_terminal) as bar:
         task = bar.add_task(description, total=total, text="")

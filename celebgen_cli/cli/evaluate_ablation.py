@@ -17,11 +17,11 @@ from celebgen_cli.cli.evaluate_common import (
     Pag,
     Weights,
     listening,
-    print_json,
     remark,
     sampling,
 )
 from celebgen_cli.cli.groups import grouped
+from celebgen_cli.cli.results import print_json
 
 _Value = TypeVar("_Value", int, float, str)
 

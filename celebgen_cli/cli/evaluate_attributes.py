@@ -15,7 +15,6 @@ from celebgen_cli.cli.evaluate_common import (
     Labelled,
     Seed,
     listening,
-    print_json,
     refuse_idle,
     remark,
     share,
@@ -23,6 +22,7 @@ from celebgen_cli.cli.evaluate_common import (
     tools,
 )
 from celebgen_cli.cli.groups import grouped
+from celebgen_cli.cli.results import print_json
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.attributes import AttributesResult

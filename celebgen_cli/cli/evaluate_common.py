@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +142,7 @@ def listening(quiet: bool) -> Iterator[Listener]:
             def say(self, sentence: str) -> None:
                 if not quiet:
                     # Through the console, so that a bar that is shown moves down.
-                    common.stderr().print(sentence, markup=False, highlight=False, soft_wrap=True)
+                    common.stderr().print(sentence, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
             def progress(self, label: str) -> Callable[[int, int], None]:
                 stack.close()
@@ -186,6 +185,11 @@ def tools() -> str:
     return ", ".join(f"{name} {version}" for name, version in versions().items())
 
 
+def with_interval(value: float, half: float | None, form: str = ".4f") -> str:
+    """A figure and half the width of its interval, where there is one."""
+    return format(value, form) + (f" +/- {format(half, form)}" if half is not None else "")
+
+
 def share(value: float | None) -> str:
     """A share in per cent; a dash where there is none."""
     return "-" if value is None else f"{100 * value:.1f} %"
@@ -195,8 +199,3 @@ def remark(text: str, quiet: bool) -> None:
     """A line on stderr, unless it shall be quiet there."""
     if not quiet:
         common.say(text)
-
-
-def print_json(value: Mapping[str, Any]) -> None:
-    """One JSON object on stdout."""
-    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))

@@ -20,13 +20,13 @@ from celebgen_cli.cli.evaluate_common import (
     Seed,
     Weights,
     listening,
-    print_json,
     refuse_idle,
     remark,
     side,
     tools,
 )
 from celebgen_cli.cli.groups import grouped
+from celebgen_cli.cli.results import print_json
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.fid import FidResult

@@ -12,7 +12,6 @@ from celebgen_cli.cli.evaluate_common import (
     Json,
     Labelled,
     listening,
-    print_json,
     remark,
     share,
     tools,
@@ -20,6 +19,7 @@ from celebgen_cli.cli.evaluate_common import (
 )
 from celebgen_cli.cli.evaluate_reconstruction import LpipsWeights
 from celebgen_cli.cli.groups import grouped
+from celebgen_cli.cli.results import print_json
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.edits import EditTally

@@ -15,7 +15,6 @@ from celebgen_cli.cli.evaluate_common import (
     Seed,
     Weights,
     listening,
-    print_json,
     refuse_idle,
     remark,
     side,
@@ -24,6 +23,7 @@ from celebgen_cli.cli.evaluate_common import (
 )
 from celebgen_cli.cli.evaluate_reconstruction import LpipsWeights
 from celebgen_cli.cli.groups import grouped
+from celebgen_cli.cli.results import print_json
 
 
 @grouped
@@ -105,6 +105,8 @@ def memorization(
             generated, train, options, held_out=held_out, train_count=train_num, held_out_count=held_out_num,
             chosen=space or (), pairs=pairs, diversity=diversity, lpips_weights=perceptual_weights, listener=listener,
         )  # fmt: skip
+    for warning in result.warnings:
+        remark(f"warning: {warning}", computing.quiet)
     if pairs is not None:
         remark(f"{pairs} {TERMS}", computing.quiet)
     if as_json:
@@ -114,8 +116,8 @@ def memorization(
         low, high = found.below_1_percent_interval
         typer.echo(f"{name:<10} {found.features}")
         typer.echo(
-            f"  ratio    {found.ratio_median:.4f} at the median ({found.generated_median:.4g} over "
-            f"{found.held_out_median:.4g}), {found.ratio_1_percent:.4f} at the 1 % quantile"
+            f"  ratio    {_ratio(found.ratio_median)} at the median ({found.generated_median:.4g} over "
+            f"{found.held_out_median:.4g}), {_ratio(found.ratio_1_percent)} at the 1 % quantile"
         )
         typer.echo(f"  z        {found.z:.2f}, {found.nearer:.2%} nearer than held-out (50 % is even)")
         typer.echo(f"  copies   {found.below_1_percent:.2%} nearer than 99 % of held-out ({low:.2%} to {high:.2%})")
@@ -135,3 +137,7 @@ def memorization(
     if result.pairs is not None:
         typer.echo(f"pairs      {result.pairs}")
     typer.echo(f"tools      {tools()}")
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

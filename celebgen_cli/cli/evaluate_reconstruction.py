@@ -14,12 +14,13 @@ from celebgen_cli.cli.evaluate_common import (
     Seed,
     Weights,
     listening,
-    print_json,
     remark,
     tools,
     versions,
+    with_interval,
 )
 from celebgen_cli.cli.groups import grouped
+from celebgen_cli.cli.results import print_json
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.prior import PriorResult
@@ -89,11 +90,11 @@ def reconstruction(
     if as_json:
         print_json({"metric": "reconstruction", **result.to_dict(), "versions": versions()})
         return
-    typer.echo(f"PSNR       {result.psnr:.3f} dB +/- {result.psnr_interval:.3f} (95 %), mean over images")
+    typer.echo(f"PSNR       {with_interval(result.psnr, result.psnr_interval, '.3f')} dB (95 %), mean over images")
     typer.echo(f"           {result.psnr_pooled:.3f} dB over all pixels")
-    typer.echo(f"SSIM       {result.ssim:.5f} +/- {result.ssim_interval:.5f}")
+    typer.echo(f"SSIM       {with_interval(result.ssim, result.ssim_interval, '.5f')}")
     if result.lpips is not None:
-        typer.echo(f"LPIPS      {result.lpips:.5f} +/- {result.lpips_interval:.5f} (AlexNet)")
+        typer.echo(f"LPIPS      {with_interval(result.lpips, result.lpips_interval, '.5f')} (AlexNet)")
     if result.rfid is not None:
         typer.echo(f"rFID       {with_interval(result.rfid, result.rfid_interval)}")
     if result.prior is not None:
@@ -105,20 +106,15 @@ def reconstruction(
     typer.echo(f"tools      {tools()}")
 
 
-def with_interval(value: float, half: float | None) -> str:
-    """A distance and half of its interval, where there is one."""
-    return f"{value:.4f}" + (f" +/- {half:.4f}" if half is not None else "")
-
-
 def _print_prior(prior: PriorResult) -> None:
     low, high = prior.whitened_variance
-    typer.echo(f"prior NLL  {prior.nll:.4f} +/- {prior.nll_interval:.4f} nats a dimension, caption of each image")
-    typer.echo(f"           {prior.nll_without_text:.4f} +/- {prior.nll_without_text_interval:.4f} without text")
-    typer.echo(f"           {prior.text_gain:.4f} +/- {prior.text_gain_interval:.4f} gained by text")
+    typer.echo(f"prior NLL  {with_interval(prior.nll, prior.nll_interval)} nats a dimension, caption of each image")
+    typer.echo(f"           {with_interval(prior.nll_without_text, prior.nll_without_text_interval)} without text")
+    typer.echo(f"           {with_interval(prior.text_gain, prior.text_gain_interval)} gained by text")
     typer.echo(f"prior KL   {prior.kl:.4f} nats a dimension, posterior to prior")
+    explained = with_interval(prior.variance_explained, prior.variance_explained_interval, ".2%")
     typer.echo(
-        f"explained  {prior.variance_explained:.2%} +/- {prior.variance_explained_interval:.2%} of the latents' "
-        f"variance by text, {prior.variance_explained_without_text:.2%} without"
+        f"explained  {explained} of the latents' variance by text, {prior.variance_explained_without_text:.2%} without"
     )
     typer.echo(f"whitened   variance {low:.3f} to {high:.3f} over channels")
     if prior.fid is not None:

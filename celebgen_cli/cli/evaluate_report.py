@@ -16,11 +16,11 @@ from celebgen_cli.cli.evaluate_common import (
     Seed,
     Weights,
     listening,
-    print_json,
     refuse_idle,
     remark,
 )
 from celebgen_cli.cli.groups import grouped
+from celebgen_cli.cli.results import print_json
 
 
 @grouped

@@ -16,13 +16,14 @@ from celebgen_cli.cli.evaluate_common import (
     Save,
     Seed,
     listening,
-    print_json,
     refuse_idle,
     side,
     tools,
     versions,
+    with_interval,
 )
 from celebgen_cli.cli.groups import grouped
+from celebgen_cli.cli.results import print_json
 
 
 @grouped
@@ -74,7 +75,7 @@ def text(
         return
     photographs = "" if result.score_real is None else f"photographs {result.score_real:.3f}, "
     typer.echo(
-        f"CLIP score   {result.score:.3f} +/- {result.score_interval:.3f} (95 %); {photographs}"
+        f"CLIP score   {with_interval(result.score, result.score_interval, '.3f')} (95 %); {photographs}"
         f"shuffled prompts {result.score_shuffled:.3f}"
     )
     low, high = result.r_precision_interval

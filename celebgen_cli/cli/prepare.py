@@ -102,6 +102,7 @@ def _beside(source: Path) -> Path | None:
 
 def _summarise(report: "PrepareReport") -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=f"{sum(report.counts.values()):,} images in {report.seconds:.1f} s", title_justify="left")
     table.add_column("what")
@@ -111,7 +112,7 @@ def _summarise(report: "PrepareReport") -> None:
     table.add_row("met again and dropped", f"{report.repeats:,}")
     table.add_row("left out, see rejected.csv", f"{report.rejected:,}")
     for name, reason in report.rejected_examples:
-        table.add_row(f"  {name}: {reason}", "")
+        table.add_row(Text(f"  {name}: {reason}"), "")
     if report.captions:
         table.add_row("captions of your own", f"{report.captions:,}")
     else:

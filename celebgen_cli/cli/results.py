@@ -1,16 +1,17 @@
-"""What `sample` and `serve` say of a face: its path, or one JSON object, on stdout."""
+"""Results on stdout: paths, and JSON objects, one a line."""
 
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from celebgen_cli.sampling.batches import Drawn
+if TYPE_CHECKING:
+    from celebgen_cli.sampling.batches import Drawn
 
 
-def row_of(drawn: Drawn, unknown: Sequence[str] = ()) -> dict[str, Any]:
+def row_of(drawn: "Drawn", unknown: Sequence[str] = ()) -> dict[str, Any]:
     """The JSON object of a face."""
     return {
         "path": str(drawn.path), **drawn.metadata, "seconds": round(drawn.seconds, 3), "existed": drawn.existed,
@@ -20,11 +21,11 @@ def row_of(drawn: Drawn, unknown: Sequence[str] = ()) -> dict[str, Any]:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One line of JSON; letters that stdout's encoding, or any, cannot hold are escaped."""
-    plain = json.dumps(value, ensure_ascii=False)
+    plain = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         plain.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        plain = json.dumps(value)
+        plain = json.dumps(value, allow_nan=False)
     print(plain, flush=True)
 
 

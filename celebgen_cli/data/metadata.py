@@ -92,7 +92,7 @@ _Row = tuple[int, str, list[str], np.ndarray | None]
 
 
 def _json_rows(called: str, text: str) -> Iterator[_Row]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # JSON may hold other ends of lines, such as U+2028
         if not line.strip():
             continue
         try:

@@ -172,12 +172,12 @@ def measure_attributes(
     answers = seen > bar
     ceiling, unmatched = _ceiling(asked, named, truth > bar, labels)
     alone = np.array([one.alone for one in asked])
-    marks = score(named, answers, ceiling, alone.astype(int))
+    units = [one.unit for one in asked]
+    marks = score(named, answers, ceiling, alone.astype(int), units)
     common = ~alone[:, None]
     total = marks.tally(common)
     if total is None:
         raise UsageError(f"the prompts of {source.label} name no attribute that the judge knows; ask for other faces")
-    units = [one.unit for one in asked]
     table, hits = _table(replace(marks, ceiling=_ceiling_by_value(named, truth > bar, labels)))
     warnings = []
     if unmatched:

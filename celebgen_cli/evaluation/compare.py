@@ -9,6 +9,7 @@ from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from celebgen_cli.data.captions import CaptionSource
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation.extraction import missing
 from celebgen_cli.evaluation.features import FeatureExtractor, Inception, probe
@@ -26,6 +27,8 @@ from celebgen_cli.evaluation.statistics import Statistics, load_statistics, save
 from celebgen_cli.models.registry import find
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from celebgen_cli.pipeline import Model
 
 __all__ = [
@@ -247,13 +250,23 @@ def _check_reference(reference: Statistics, extractor: FeatureExtractor, metric:
         )
 
 
+def rows_to_ask(rows: np.ndarray | CaptionSource | None) -> np.ndarray | CaptionSource:
+    """What captions are made of: a reference's own rows, or where it says nothing of its own the shipped statistics'.
+
+    Raises:
+        UsageError: these have none either.
+    """
+    if rows is not None and (rows.speaks if isinstance(rows, CaptionSource) else len(rows)):
+        return rows
+    shipped = shipped_reference().attributes
+    if shipped is None:
+        raise UsageError("the reference has no attributes and no captions of its own: name a prepared dataset")
+    return shipped
+
+
 def _model_images(word: str | None, reference: Statistics | ImageSource, options: Options) -> list[ModelImages]:
     """The sets that a model draws, one after the other in their seeds."""
-    rows = reference.attributes if isinstance(reference, Statistics) else reference.captions
-    if rows is None or not len(rows):
-        rows = shipped_reference().attributes  # any faces to ask for, where the reference says nothing of its own
-    if rows is None:
-        raise UsageError("the reference has no attributes and no captions of its own: name a prepared dataset")
+    rows = rows_to_ask(reference.attributes if isinstance(reference, Statistics) else reference.captions)
     count = options.num or (reference.n if isinstance(reference, Statistics) else len(reference))
     model = load_pipeline(word, options.device)
     sets = []

@@ -46,27 +46,30 @@ class Space:
         features: the network and the layer.
         generated_median, held_out_median: of the distance to the nearest training picture.
         ratio_median, ratio_1_percent: of those distances' medians and 1 % quantiles, generated over held-out; 1 for a
-            model that is as near to its training set as new photographs are, 0 for copies.
+            model that is as near to its training set as new photographs are, 0 for copies; None where the photographs'
+            own is 0.
         z: the Mann-Whitney statistic, standard normal where both come equally near, negative where generated faces do.
         nearer: the chance that a generated face is nearer to the training set than a held-out photograph; 0.5 is even.
         below_1_percent: share of generated faces nearer than 99 % of the held-out ones are, 0.01 where nothing is
             copied; `below_1_percent_interval` has its 95 % bounds.
         relative_1_percent: 1 % quantile of nearest / mean of the `CROWD` nearest, generated; that of the photographs is
             `relative_1_percent_held_out`. Well below it are faces with a single, suspiciously near neighbour.
+        held_out_copies: held-out photographs that are training pictures, at no distance at all.
         closest: the nearest pairs: `generated` and `train` rows, `distance`, `relative`, nearest first.
     """
 
     features: str
     generated_median: float
     held_out_median: float
-    ratio_median: float
-    ratio_1_percent: float
+    ratio_median: float | None
+    ratio_1_percent: float | None
     z: float
     nearer: float
     below_1_percent: float
     below_1_percent_interval: tuple[float, float]
     relative_1_percent: float
     relative_1_percent_held_out: float
+    held_out_copies: int
     closest: tuple[dict[str, Any], ...]
 
 
@@ -152,6 +155,7 @@ def space_figures(features: str, generated: Neighbours, held_out: Neighbours) ->
         below_1_percent_interval=wilson(below, m),
         relative_1_percent=float(np.quantile(relative, 0.01)),
         relative_1_percent_held_out=float(np.quantile(relative_known, 0.01)),
+        held_out_copies=int((known == 0).sum()),
         closest=tuple(
             {"generated": int(i), "train": int(generated.rows[i, 0]), "distance": float(near[i]),
              "relative": float(relative[i])}
@@ -171,8 +175,8 @@ def _relative(found: Neighbours) -> np.ndarray:
     return np.where(mean > 0, found.distances[:, 0] / np.where(mean > 0, mean, 1), 0.0)
 
 
-def _ratio(above: float, below: float) -> float:
-    return above / below if below > 0 else (1.0 if above == 0 else float(np.finfo(np.float64).max))
+def _ratio(above: float, below: float) -> float | None:
+    return above / below if below > 0 else None
 
 
 def _rank_deviation(a: np.ndarray, b: np.ndarray) -> float:

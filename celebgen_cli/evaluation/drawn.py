@@ -64,7 +64,8 @@ class ModelImages:
     """Images that a model draws for captions made from attribute rows, or from the captions that people gave.
 
     Image i has the caption of row i (rows are used again from the first where there are fewer), worded with the seed
-    (seed, i), and is drawn with image seed `seed + i`: the same N images at any batch size.
+    (seed, i), and is drawn with image seed `seed + i`: the same N images at any batch size, but for rounding
+    (docs/decisions.md).
 
     Args:
         model: draws them.
@@ -157,10 +158,11 @@ class ModelImages:
 
 
 def made_by(model: NamedModel, *more: str) -> list[str]:
-    """What decides what a model makes of its inputs: code (see `drawing_code`), torch, device, precision, weights."""
+    """What decides what a model makes of its inputs: code (see `drawing_code`), torch, device, precision, networks."""
     device = getattr(getattr(model, "device", None), "type", "cpu")
     precision = str(getattr(model, "precision", ""))
-    return [drawing_code(*more), package_version("torch"), device, precision, model.sha256]
+    sizes = json.dumps(getattr(model, "description", {}), sort_keys=True)
+    return [drawing_code(*more), package_version("torch"), device, precision, model.sha256, sizes]
 
 
 def conditions(device: str | None) -> list[str]:

@@ -116,7 +116,7 @@ def parse_condition(text: str, parts: Sequence[str]) -> Condition:
     Raises:
         UsageError: it reads otherwise, or there is no such figure.
     """
-    match = re.fullmatch(r"\s*([A-Za-z_]+)\s*(<=|>=|<|>)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*", text)
+    match = re.fullmatch(r"\s*([A-Za-z_]+)\s*(<=|>=|<|>)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)\s*", text)
     try:
         limit = float(match[3]) if match else math.nan
     except ValueError:

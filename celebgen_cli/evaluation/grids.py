@@ -120,7 +120,7 @@ def check(grid: Grid, num: int) -> None:
     unknown = [name for name in grid.metrics if name not in METRICS]
     if unknown:
         raise UsageError(f"there is no metric '{unknown[0][:40]}' for a grid; choose from {', '.join(METRICS)}")
-    if len(set(grid.models)) < len(grid.models):
+    if len({None if word is None else find(word, strict=False).resolve() for word in grid.models}) < len(grid.models):
         raise UsageError("a model is named twice; name each once")
     if num < 2:
         raise UsageError(f"--num must be at least 2, not {num}")

@@ -88,6 +88,11 @@ def evaluate_memorization(
     """
     listener = listener or Listener()
     searched, known = _photographs(train, held_out)
+    if searched.fingerprint() == known.fingerprint():
+        raise UsageError(
+            f"the held-out photographs {known.label} are the training set itself, from which no copy can be told; name "
+            "others with --held-out"
+        )
     model = open_model(generated if is_model(generated) else None, options)
     faces = draw(model, known.captions, options) if is_model(generated) else open_generated(generated or "")
     for side in (known, faces):
@@ -104,6 +109,11 @@ def evaluate_memorization(
         spaces, faces, searched, known, count=options.num, train_count=train_count, held_out_count=held_out_count,
         batch_size=options.batch_size or 32, pairs=pairs, listener=listener, cache=options.cache,
     )  # fmt: skip
+    if twice := max(space.held_out_copies for space in figures.values()):
+        warnings.append(
+            f"{twice} of the {sizes[2]} held-out photographs are in the training set too: copies look better than they "
+            "are"
+        )
     if sizes[0] < 1000:
         warnings.append(f"1 % of {sizes[0]} faces are few: the 1 % quantiles are rough")
     different = None
@@ -114,8 +124,6 @@ def evaluate_memorization(
             model, searched, searched.captions, distance, "LPIPS, AlexNet" if network else "CVAE latents, RMS",
             settings=options.sampling, first_seed=options.seed, progress=listener.progress("faces of one prompt"),
         )  # fmt: skip
-    for warning in warnings:
-        listener.say(f"warning: {warning}")
     return MemorizationResult(
         spaces=figures,
         diversity=different,
@@ -158,10 +166,11 @@ def _photographs(train: str | None, held_out: str | None) -> tuple[ImageSource, 
     if held_out is not None:
         return searched, open_images(held_out)
     for place in (path, Path(default) if default else None):
-        if place is None or not (place / "dataset.json").is_file() or (place, split) == (path, "valid"):
+        if place is None or not (place / "dataset.json").is_file() or "valid" not in open_dataset(place).splits:
             continue
-        if "valid" in open_dataset(place).splits:
-            return searched, open_split(place, "valid")
+        found = open_split(place, "valid")
+        if found.fingerprint() != searched.fingerprint():
+            return searched, found
     raise UsageError(f"{searched.label} has no valid split beside it: name photographs it lacks with --held-out")
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 DRAWS = 1000
 """Resamples of the bootstrap (Efron & Tibshirani 1993, chapter 13: percentile intervals)."""
-"""Two-sided 95 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +94,29 @@ class Score:
         return counted if where is None else counted & where
 
 
-def score(named: np.ndarray, answers: np.ndarray, ceiling: np.ndarray, groups: np.ndarray) -> Score:
+def score(
+    named: np.ndarray, answers: np.ndarray, ceiling: np.ndarray, groups: np.ndarray, units: Sequence[int]
+) -> Score:
     """Compare answers with what was asked, and with what was asked of other faces.
 
-    The floor of a named attribute is the expectation of a shuffle: the share of all other faces of its group that show
-    it. A group with one face has none to compare with, and its floor is one half.
+    The floor of a named attribute is the expectation of a shuffle: the share of its group's faces of other units that
+    show it, for those of its own were asked for the same in other words. Where there are none the floor is one half.
 
     Args:
         named: int8 [N, 40]. answers: bool [N, 40], what the judge sees in each face.
         ceiling: float [N, 40], see `Score`. groups: int [N]; faces are shuffled within each.
+        units: [N], which unit each prompt is of.
     """
     wanted = named > 0
     floor = np.full(named.shape, 0.5)
     for group in np.unique(groups):
         here = groups == group
-        others = int(here.sum()) - 1
-        if others:
-            present = (answers[here].sum(axis=0) - answers[here]) / others
+        _, unit = np.unique(np.asarray(units)[here], return_inverse=True)
+        shown, count = np.zeros((unit.max() + 1, named.shape[1])), np.bincount(unit)
+        np.add.at(shown, unit, answers[here])
+        others = len(unit) - count
+        if others.all():
+            present = ((shown.sum(axis=0) - shown) / others[:, None])[unit]
             floor[here] = np.where(wanted[here], present, 1 - present)
     return Score(named, (answers == wanted).astype(np.float64), ceiling.astype(np.float64), floor)
 

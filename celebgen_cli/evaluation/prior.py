@@ -21,7 +21,7 @@ from celebgen_cli.evaluation.extraction import features_of
 from celebgen_cli.evaluation.features import FeatureExtractor
 from celebgen_cli.evaluation.fid import Progress
 from celebgen_cli.evaluation.nuclear import fid_interval, frechet
-from celebgen_cli.evaluation.similarity import Z95, interval
+from celebgen_cli.evaluation.similarity import interval
 from celebgen_cli.evaluation.sources import ImageSource, NamedModel
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ class PriorResult:
     """
 
     nll: float
-    nll_interval: float
+    nll_interval: float | None
     nll_without_text: float
-    nll_without_text_interval: float
+    nll_without_text_interval: float | None
     text_gain: float
-    text_gain_interval: float
+    text_gain_interval: float | None
     kl: float
     variance_explained: float
-    variance_explained_interval: float
+    variance_explained_interval: float | None
     variance_explained_without_text: float
     whitened_variance: tuple[float, float]
     fid: float | None
@@ -219,12 +219,10 @@ def _terms(
     return {name: np.concatenate(values) for name, values in parts.items()}, channels
 
 
-def _one_less_ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
+def _one_less_ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float | None]:
     """1 - sum(above) / sum(below) over images, and half of its 95 % interval by the delta method."""
     if not below.any():
-        return 0.0, 0.0
+        return 0.0, None
     ratio = float(above.sum() / below.sum())
-    if len(above) < 2:
-        return 1 - ratio, 0.0
-    error = float(np.std(above - ratio * below, ddof=1)) / (float(below.mean()) * len(above) ** 0.5)
-    return 1 - ratio, Z95 * error
+    half = interval(above - ratio * below)
+    return 1 - ratio, None if half is None else half / float(below.mean())

@@ -50,7 +50,7 @@ class Autoencoder(NamedModel, Protocol):
 
 @dataclass(frozen=True)
 class ReconstructionResult:
-    """Figures over the images of a source. An `_interval` is half the width of a 95 % interval.
+    """Figures over the images of a source. An `_interval` is half the width of a 95 % interval, None for one image.
 
     Attributes:
         psnr: mean over the images of each image's PSNR, in dB.
@@ -66,10 +66,10 @@ class ReconstructionResult:
     """
 
     psnr: float
-    psnr_interval: float
+    psnr_interval: float | None
     psnr_pooled: float
     ssim: float
-    ssim_interval: float
+    ssim_interval: float | None
     lpips: float | None
     lpips_interval: float | None
     rfid: float | None

@@ -75,8 +75,14 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 CONDITIONS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "fid": (("generated", "n"), ("real", "n"), ("real", "source"), ("real", "size"), ("real", "crop")),
-    "prc": (("generated", "n"), ("real", "n"), ("real", "source"), ("neighbors",)),
+    "fid": (
+        ("generated", "n"), ("real", "n"), ("real", "source"), ("real", "fingerprint"), ("real", "size"),
+        ("real", "crop"), ("real", "weights_sha256"),
+    ),
+    "prc": (
+        ("generated", "n"), ("real", "n"), ("real", "source"), ("real", "fingerprint"), ("real", "weights_sha256"),
+        ("neighbors",), ("coverage_neighbors",),
+    ),
     "attributes": (("faces",), ("real",), ("judge", "sha256")),
     "text": (("n",), ("clip_sha256",), ("candidates",), ("distractors",)),
     "reconstruction": (("n",), ("source",)),

@@ -161,12 +161,12 @@ def _attributes(part: Mapping[str, Any], work: Path) -> str:
 
 
 def _text(part: Mapping[str, Any], work: Path) -> str:
-    def shown(value: float | None, form: str) -> str:
-        return "–" if value is None else form.format(value)
+    def shown(value: float | None, form: str, absent: str = "–") -> str:
+        return absent if value is None else form.format(value)
 
     rows = [
-        ["CLIP score", f"{part['score']:.3f} ± {part['score_interval']:.3f}", shown(part["score_real"], "{:.3f}"),
-         f"{part['score_shuffled']:.3f}"],
+        ["CLIP score", f"{part['score']:.3f}" + shown(part["score_interval"], " ± {:.3f}", ""),
+         shown(part["score_real"], "{:.3f}"), f"{part['score_shuffled']:.3f}"],
         ["R-precision", f"{part['r_precision']:.1%}", shown(part["r_precision_real"], "{:.1%}"),
          f"{part['chance']:.1%}"],
     ]  # fmt: skip

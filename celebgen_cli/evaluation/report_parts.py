@@ -6,6 +6,7 @@ also has the journal; it is gone when the report is whole.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +17,13 @@ import numpy as np
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation import compare
+from celebgen_cli.evaluation.clips import CLIP_VARIABLE
 from celebgen_cli.evaluation.drawn import ModelImages, conditions
 from celebgen_cli.evaluation.extraction import missing
 from celebgen_cli.evaluation.features import inception_identity
 from celebgen_cli.evaluation.journal import Journal
 from celebgen_cli.evaluation.options import Listener, Options
+from celebgen_cli.evaluation.similarity import LPIPS_VARIABLE
 from celebgen_cli.evaluation.sources import ImageSource, kind_of
 from celebgen_cli.evaluation.statistics import Statistics
 from celebgen_cli.evaluation.subjects import is_model, open_generated, open_model
@@ -88,10 +91,16 @@ def measure_report(setup: Setup, work: Path, listener: Listener | None = None) -
     journal = Journal(work / "journal.jsonl")
     common = {
         "generated": known, "real": _fingerprint(reference), "num": setup.options.num, "seed": setup.options.seed,
+        "repeats": setup.options.repeats,
         "sampling": dict(setup.options.sampling), "pictures": setup.real_pictures,
         "conditions": conditions(setup.options.device), "inception": _inception(setup),
     }  # fmt: skip
-    extras = [_stamp(extra) for extra in (setup.train, setup.judge, setup.clip, setup.lpips_weights)]
+    extras = [
+        _stamp(given or os.environ.get(variable)) for given, variable in (
+            (setup.train, compare.DATASET_VARIABLE), (setup.judge, ""), (setup.clip, CLIP_VARIABLE),
+            (setup.lpips_weights, LPIPS_VARIABLE),
+        )
+    ]  # fmt: skip
     parts: dict[str, dict[str, Any]] = {}
     left_out: dict[str, str] = {}
     for name in (name for name in PARTS if name in setup.parts):
@@ -183,12 +192,8 @@ def _worth_saving(setup: Setup, reference: Any, work: Path, listener: Listener) 
 def _drawn(setup: Setup, reference: Any, count: int, save: Path | None = None) -> ModelImages:
     """The faces that the parts look at."""
     rows = reference.attributes if isinstance(reference, Statistics) else reference.captions
-    if rows is None or not len(rows):
-        rows = compare.shipped_reference().attributes
-    if rows is None:
-        raise UsageError("the reference has no attributes and no captions of its own: name a prepared dataset")
     return ModelImages(
-        open_model(setup.generated, setup.options), rows, count, seed=setup.options.seed,
+        open_model(setup.generated, setup.options), compare.rows_to_ask(rows), count, seed=setup.options.seed,
         settings=setup.options.sampling, save=save,
     )  # fmt: skip
 

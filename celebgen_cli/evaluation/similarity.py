@@ -77,9 +77,14 @@ def lpips(a: np.ndarray, b: np.ndarray, network: LPIPS) -> np.ndarray:
         return np.asarray(network(*pair).double().cpu().numpy())
 
 
-def interval(values: np.ndarray) -> float:
-    """Half the width of the 95 % interval of a mean over images: 1.96 (`Z95`) standard errors; 0 for a single image."""
-    return Z95 * float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+def interval(values: np.ndarray) -> float | None:
+    """Half the width of the 95 % interval of a mean over images, by Student's t; None for a single image."""
+    from scipy.stats import t
+
+    count = len(values)
+    if count < 2:
+        return None
+    return float(t.ppf(0.975, count - 1)) * float(np.std(values, ddof=1)) / math.sqrt(count)
 
 
 def wilson(hits: float, n: int) -> tuple[float, float]:

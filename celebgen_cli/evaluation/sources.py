@@ -250,5 +250,11 @@ def open_images(text: str) -> SplitImages | ImageFiles:
 
 def _is_lossy(data: bytes) -> bool:
     """Whether a file is JPEG, whatever its name, or WebP with loss."""
-    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    return data[:3] == b"\xff\xd8\xff" or (webp and b"VP8L" not in data[12:64])
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        at = 12  # chunks of a name, a length and an even number of bytes; a profile may come before the picture
+        while at + 8 <= len(data):
+            name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+            if name in (b"VP8 ", b"VP8L"):
+                return name == b"VP8 "
+            at += 8 + (16 if name == b"ANMF" else length + length % 2)  # a frame has its picture in a chunk within
+    return data[:3] == b"\xff\xd8\xff"

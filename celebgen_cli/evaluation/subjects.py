@@ -45,11 +45,10 @@ def draw(model: Model, captions: CaptionSource | None, options: Options) -> Mode
 
     Where nothing is known of the reference, captions are those of the statistics that ship with this program.
     """
-    rows = captions if captions is not None and captions.speaks else compare.shipped_reference().attributes
-    if rows is None:
-        raise UsageError("the reference has no attributes and no captions of its own: name a prepared dataset")
     count = options.num or GENERATED
-    return ModelImages(model, rows, count, seed=options.seed, settings=options.sampling, save=options.save)
+    return ModelImages(
+        model, compare.rows_to_ask(captions), count, seed=options.seed, settings=options.sampling, save=options.save
+    )
 
 
 def open_generated(word: str) -> ImageSource:

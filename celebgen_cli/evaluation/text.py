@@ -29,6 +29,7 @@ from celebgen_cli.evaluation.sources import ImageFiles, ImageSource, SplitImages
 from celebgen_cli.evaluation.statistics import Statistics
 from celebgen_cli.evaluation.subjects import draw, is_model, open_generated, open_model
 from celebgen_cli.images import read_metadata
+from celebgen_cli.sampling.prompts import numbered_lines
 
 CANDIDATES = 100
 """K of R-precision, as in the work that introduced it."""
@@ -41,7 +42,8 @@ class TextResult:
     """Figures of faces and their prompts.
 
     Attributes:
-        score: CLIP score, 0 to 100; `score_interval` is half the width of its 95 % interval over faces.
+        score: CLIP score, 0 to 100; `score_interval` is half the width of its 95 % interval over faces,
+            None for one.
         score_real: of the photographs that the prompts were made from, the ceiling; None where there are none.
         score_shuffled: of every face with the prompts of the others, the floor.
         r_precision: share of faces whose own prompt is nearest of `candidates`; `r_precision_interval` its 95 % bounds.
@@ -55,7 +57,7 @@ class TextResult:
     """
 
     score: float
-    score_interval: float
+    score_interval: float | None
     score_real: float | None
     score_shuffled: float
     r_precision: float
@@ -252,7 +254,10 @@ def evaluate_text(
         reference = compare.open_real(real)
         model = open_model(generated, options)
         network = find_clip(model, clip, options.device)
-        captions = CaptionSource(reference.attributes) if _attributes_alone(reference) else reference.captions  # type: ignore[arg-type,union-attr]
+        if isinstance(reference, Statistics):
+            captions = None if reference.attributes is None else CaptionSource(reference.attributes)
+        else:
+            captions = reference.captions
         faces = draw(model, captions, options)
         known = captions if captions is not None and captions.speaks else None
         asked = asked_of(known, len(faces), options.seed) if known is not None else Asked(list(faces.prompts))
@@ -269,10 +274,6 @@ def evaluate_text(
     if result.conditions_model:
         listener.say(f"{network.name} conditions the model: its score flatters; name another with --clip")
     return result
-
-
-def _attributes_alone(reference: Statistics | ImageSource) -> bool:
-    return isinstance(reference, Statistics) and reference.attributes is not None
 
 
 def _asked_of_files(faces: ImageSource, options: Options, prompts: Path | None) -> Asked:
@@ -300,9 +301,10 @@ def _asked_of_files(faces: ImageSource, options: Options, prompts: Path | None) 
 
 def _lines(path: Path, faces: ImageSource, count: int) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CelebgenError(f"{path} cannot be read as text ({error}); give a file of prompts, one a line") from error
+        with path.open("rb") as file:
+            lines = [line for _, line in numbered_lines(file, str(path))]
+    except OSError as error:
+        raise CelebgenError(f"{path} cannot be read ({error.strerror}); give a file of prompts, one a line") from error
     if len(lines) != len(faces):
         raise UsageError(f"{path} has {len(lines)} lines and {faces.label} has {len(faces)} images: they must match")
     return lines[:count]

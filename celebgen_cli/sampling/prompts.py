@@ -78,11 +78,11 @@ def from_stream(stream: BinaryIO, form: str, name: str) -> Iterator[Entry]:
     Raises:
         UsageError: with the line, where an entry means nothing.
     """
-    lines = _lines(stream, name)
+    lines = numbered_lines(stream, name)
     return {"text": _text, "jsonl": _jsonl, "csv": _csv}[form](lines, name)
 
 
-def _lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
     """(number from 1, line without its end) of a stream; a byte order mark is passed over."""
     offset, number = 0, 0
     while raw := stream.readline(LONGEST_LINE + 1):

@@ -72,6 +72,26 @@ def test_equal_words_on_both_sides_come_back(model: Model, faces: np.ndarray) ->
         assert np.abs(made - target).mean() < 2
 
 
+@pytest.mark.parametrize("method", ["invert", "noise"])
+def test_guidance_leads_away_from_the_other_words(model: Model, faces: np.ndarray, method: str) -> None:
+    """Of each batch of both branches the first half is told the target, the second the other words."""
+    seen: list[torch.Tensor] = []
+    handle = model.unet.register_forward_pre_hook(lambda _, given: seen.append(given[2].pooled))
+    change = Change("young man", "old man", "young man, hat")
+    edit_photos(model, faces[:1], [change], edit_settings(model, 3, 3.0), strength=0.6, method=method)
+    handle.remove()
+    with torch.no_grad():
+        wanted = model.text([change.target, change.other]).pooled
+    for pooled in seen[-3:]:
+        torch.testing.assert_close(torch.cat([*pooled]).view(2, -1), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_rescale_is_heeded(model: Model, faces: np.ndarray) -> None:
+    settings = edit_settings(model, 4, 100.0)
+    made = [edit(model, faces[0], "old man", {**settings, "rescale": r}, strength=0.8).astype(int) for r in (0.0, 1.0)]
+    assert np.abs(made[0] - made[1]).max() > 1
+
+
 def test_detail_of_an_edit_that_does_nothing_is_the_photograph(model: Model, faces: np.ndarray) -> None:
     made = edit_photos(model, faces, [plain_change("man")] * 2, edit_settings(model), strength=0, detail=True)
     assert np.array_equal(made, faces)

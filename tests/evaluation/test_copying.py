@@ -8,11 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from celebgen_cli.data.captions import CaptionSource
+from celebgen_cli.data.attributes import ATTRIBUTES
+from celebgen_cli.data.captions import CaptionSource, read_caption
 from celebgen_cli.errors import UsageError
 from celebgen_cli.evaluation import neighbours as module
 from celebgen_cli.evaluation.copying import measure_copying, space_figures
-from celebgen_cli.evaluation.diversity import feature_distance, lpips_distance, mean_distance, measure_diversity
+from celebgen_cli.evaluation.diversity import (
+    ASKED,
+    _asked,
+    feature_distance,
+    lpips_distance,
+    mean_distance,
+    measure_diversity,
+)
 from celebgen_cli.evaluation.memorization import parted
 from celebgen_cli.evaluation.neighbours import Joined, Latents, Mirrored, Neighbours, Pixels, nearer, nearest
 from celebgen_cli.evaluation.similarity import find_lpips, lpips
@@ -66,6 +74,12 @@ def test_figures_of_distances() -> None:
     assert figures.below_1_percent == pytest.approx((near < np.quantile(known, 0.01)).mean())
     assert figures.closest[0]["generated"] == int(near.argmin())
     assert figures.closest[0]["relative"] == pytest.approx(near.min() / (near.min() + 0.5))
+    tied = [Neighbours(np.round(side.distances), side.rows) for side in sides]
+    figures = space_figures("many ties", *tied)
+    test = mannwhitneyu(*(side.distances[:, 0] for side in tied), use_continuity=False, method="asymptotic")
+    assert 2 * norm.sf(abs(figures.z)) == pytest.approx(test.pvalue, rel=1e-9)
+    nothing = space_figures("zeros", sides[0], Neighbours(np.zeros((3, 2)), np.zeros((3, 2), dtype=np.int64)))
+    assert (nothing.ratio_median, nothing.ratio_1_percent, nothing.held_out_copies) == (None, None, 3)
     same = space_figures("ties", sides[0], sides[0])
     assert same.z == pytest.approx(0, abs=1e-9) and same.ratio_median == 1.0 and same.nearer == 0.5
 
@@ -79,6 +93,10 @@ def test_copies_and_new_faces(tmp_path: Path, faces: Faces, extractor: StubExtra
     spaces = {"stub": extractor, "pixels": Pixels()}
     found, sizes = measure_copying(spaces, copies, train, known, pairs=tmp_path / "pairs.png", cache=True)
     assert sizes == (10, 40, 10) and list(found) == ["stub", "pixels"]
+    searched, *both = (Pixels()(images) for images in (faces[0][:40], faces[0][40:50], faces[0][40:50, :, ::-1]))
+    away = np.minimum(*(np.linalg.norm(side[:, None] - searched, axis=2) for side in both))
+    relative = away.min(axis=1) / away.mean(axis=1)  # all 40, which are fewer than a crowd
+    assert found["pixels"].relative_1_percent_held_out == pytest.approx(np.quantile(relative, 0.01), rel=1e-4)
     for space in found.values():
         assert space.ratio_median == space.ratio_1_percent == 0 and space.below_1_percent == 1
         assert space.z < -3 and space.nearer == 1 and space.relative_1_percent == 0
@@ -133,6 +151,10 @@ def test_a_model_with_one_face_for_each_prompt(tmp_path: Path, faces: Faces) -> 
     assert single is not None and varied is not None
     assert single.generated == single.ratio == 0 < single.real == varied.real
     assert varied.ratio > 0 and varied.prompts[0]["prompt"] == "woman" and told[-1][0] == told[-1][1]
+    for asked, (prompt, rows) in zip(ASKED, _asked(CaptionSource(faces[1]), 2, 0), strict=False):
+        named = read_caption(prompt)
+        assert len(rows) == 2 and {ATTRIBUTES[i]: bool(named[i] > 0) for i in np.flatnonzero(named)} == asked
+        assert (faces[1][rows] == np.where(named != 0, named, faces[1][rows])).all()
     assert measure_diversity(FakeModel(), *arguments, seeds=61) is None  # of no prompt are that many photographs
 
 
@@ -166,5 +188,10 @@ def test_what_is_refused(model_folder: Path, dataset32: Path, tmp_path: Path, fa
     assert "end in .png" in one_sentence(invoke(*ask, model_folder, dataset32, "--pairs", tmp_path / "p.jpg"), 2)
     data = write_dataset(tmp_path / "data", *faces)
     assert "--held-out" in one_sentence(invoke(*ask, model_folder, f"{data}:valid"), 2)
+    link = tmp_path / "link"
+    link.symlink_to(data)
+    for held in (data, link):
+        words = (*ask, model_folder, f"{data}:valid", "--held-out", f"{held}:valid")
+        assert "are the training set itself" in one_sentence(invoke(*words), 2)
     large = write_images(tmp_path / "large", np.zeros((2, 64, 64, 3), dtype=np.uint8))
     assert "64 px" in one_sentence(invoke(*ask, large, dataset32), 2)

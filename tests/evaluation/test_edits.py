@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from celebgen_cli.cli import app
 from celebgen_cli.data.attributes import INDEX
 from celebgen_cli.data.captions import read_caption
-from celebgen_cli.editing.change import Change
+from celebgen_cli.editing.change import HIDDEN, Change
 from celebgen_cli.errors import UsageError
 from celebgen_cli.evaluation import edited, edits
 from celebgen_cli.evaluation.options import Options
@@ -76,6 +76,17 @@ def use(monkeypatch: pytest.MonkeyPatch, editor: Callable[..., np.ndarray]) -> l
 
 def run(*words: object) -> Result:
     return CliRunner().invoke(app, ["evaluate", "edits", *map(str, words)])
+
+
+def test_what_is_hidden_is_not_asked_to_stay() -> None:
+    """Nobody's hair is to be seen under a hat that was asked for; of eyeglasses it is."""
+    before, bar = np.zeros((2, 40), np.float32), np.full(40, 0.5)
+    after = before.copy()
+    after[:, [INDEX[name] for name in HIDDEN["Wearing_Hat"]]] = 1
+    by_attribute = {one.attribute: one for one in edits.EDITS}
+    for name, kept in (("Wearing_Hat", 1.0), ("Eyeglasses", 1 - 6 / 39)):
+        table = edits._table(by_attribute[name], after, before, before, -np.ones((2, 40)), [0, 1], bar)
+        assert table[:, edits.COLUMNS.index("kept")] == pytest.approx(kept)
 
 
 def test_photographs_lack_what_they_are_edited_to_have() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from celebgen_cli.evaluation import extraction
 from celebgen_cli.evaluation.cache import cache_folder
@@ -33,6 +34,28 @@ class Interrupted(StubExtractor):
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "PART", 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sha256", "e" * 64), ("precision", "bf16"), ("device", torch.device("meta")), ("description", {"schedule": {}})],
+)
+def test_whatever_decides_a_face_is_in_its_fingerprint(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    model = FakeModel()
+    before = drawn(faces, 4, model).fingerprint()
+    assert drawn(faces, 4, FakeModel()).fingerprint() == before
+    monkeypatch.setattr(model, name, value, raising=False)
+    assert drawn(faces, 4, model).fingerprint() != before
+
+
+def test_seeds_alone_are_in_it_too(faces: Faces) -> None:
+    same = np.repeat(faces[1][:1], 2, axis=0)
+    sets = [ModelImages(FakeModel(), same, 2, seed=seed, settings={"steps": 5}) for seed in (3, 4)]
+    for one in sets:
+        one.prompts = ["man", "man"]
+    assert sets[0].fingerprint() != sets[1].fingerprint()
 
 
 def drawn(faces: Faces, count: int = 50, model: FakeModel | None = None, **more: Any) -> ModelImages:

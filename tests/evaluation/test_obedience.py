@@ -18,17 +18,17 @@ def test_a_perfect_model_gets_all_the_way_and_an_indifferent_one_nowhere() -> No
     named, answers = drawn(400)
     groups, ones = np.zeros(400, int), np.ones((400, 40))
     obeyed = np.where(named != 0, named > 0, answers)
-    perfect = score(named, obeyed, ones, groups).tally()
+    perfect = score(named, obeyed, ones, groups, range(len(named))).tally()
     assert perfect is not None and perfect.hit == perfect.ceiling == perfect.obedience == perfect.of_ceiling == 1
     assert perfect.n == int((named != 0).any(axis=1).sum()) and perfect.named == int((named != 0).sum())
-    indifferent = score(named, answers, ones, groups).tally()
+    indifferent = score(named, answers, ones, groups, range(len(named))).tally()
     assert indifferent is not None and indifferent.obedience == pytest.approx(0, abs=0.06)
 
 
 def test_the_floor_is_the_mean_over_all_shuffles() -> None:
     named, answers = drawn(4, 3)
     named[:, :3] = [[1, -1, 0], [1, 1, -1], [0, 0, 1], [-1, 1, 1]]
-    marks = score(named, answers, np.ones((4, 40)), np.zeros(4, int))
+    marks = score(named, answers, np.ones((4, 40)), np.zeros(4, int), range(4))
     hits = np.zeros((4, 40))
     others = [order for order in itertools.permutations(range(4)) if all(i != j for i, j in enumerate(order))]
     for order in others:
@@ -36,17 +36,31 @@ def test_the_floor_is_the_mean_over_all_shuffles() -> None:
     np.testing.assert_allclose(marks.floor[named != 0], (hits / len(others))[named != 0])
 
 
+def test_another_wording_of_the_same_is_no_other_prompt() -> None:
+    named = np.zeros((6, 40), np.int8)
+    for unit in range(3):  # each of two wordings names an attribute of its own, and gets it alone
+        named[2 * unit : 2 * unit + 2, unit] = 1
+    answers, units = named > 0, [7, 7, 3, 3, 5, 5]
+    marks = score(named, answers, np.ones((6, 40)), np.zeros(6, int), units)
+    tally = marks.tally()
+    assert tally is not None and (tally.hit, tally.floor) == (1, 0)
+    uneven = score(named[:5], answers[:5], np.ones((5, 40)), np.zeros(5, int), units[:5])
+    assert uneven.floor[named[:5] != 0].tolist() == [0] * 5
+    alone = score(named[:2], answers[:2], np.ones((2, 40)), np.zeros(2, int), units[:2])
+    assert alone.floor[0, 0] == 0.5  # nobody else is there
+
+
 def test_faces_are_shuffled_within_their_group() -> None:
     named = np.ones((4, 40), np.int8)
     answers = np.repeat(np.array([[True], [True], [False], [False]]), 40, axis=1)
-    marks = score(named, answers, np.ones((4, 40)), np.array([0, 0, 1, 1]))
+    marks = score(named, answers, np.ones((4, 40)), np.array([0, 0, 1, 1]), range(4))
     assert marks.floor[:, 0].tolist() == [1, 1, 0, 0]
-    assert score(named[:1], answers[:1], np.ones((1, 40)), np.zeros(1, int)).floor[0, 0] == 0.5
+    assert score(named[:1], answers[:1], np.ones((1, 40)), np.zeros(1, int), [0]).floor[0, 0] == 0.5
 
 
 def test_tally_of_a_part() -> None:
     named, answers = drawn()
-    marks = score(named, answers, np.full((60, 40), 0.9), np.zeros(60, int))
+    marks = score(named, answers, np.full((60, 40), 0.9), np.zeros(60, int), range(60))
     present, absent, both = marks.tally(named > 0), marks.tally(named < 0), marks.tally()
     assert present is not None and absent is not None and both is not None
     assert present.named + absent.named == both.named
@@ -78,7 +92,7 @@ def test_no_way_between_floor_and_ceiling() -> None:
 
 def test_intervals_hold_the_figure_and_widen_with_units() -> None:
     named, answers = drawn(300)
-    marks = score(named, answers, np.full((300, 40), 0.9), np.zeros(300, int))
+    marks = score(named, answers, np.full((300, 40), 0.9), np.zeros(300, int), range(300))
     total = marks.tally()
     assert total is not None
     single, tenfold = marks.intervals(range(300), 0), marks.intervals([i // 30 for i in range(300)], 0)

@@ -214,6 +214,36 @@ def test_other_weights_under_the_same_name_are_measured_anew(
         assert len(measured) == times
 
 
+def test_what_the_environment_names_and_repeats_are_part_of_what_was_measured(
+    model: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    monkeypatch.setitem(report_parts.PARTS, "text", lambda *args: measured.append(0) or {"score": len(measured)})
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "lpips").mkdir()
+
+    def times(**options: Any) -> int:
+        setup = Setup(model, str(dataset), None, Options(num=8, **options), ["text"])
+        measure_report(setup, tmp_path / "work")
+        return len(measured)
+
+    assert (times(), times(), times(repeats=2)) == (1, 1, 2)
+    for done, (name, value) in enumerate((("CLIP", "clip"), ("PERCEPTUAL_WEIGHTS", "lpips"), ("DATASET", "data2"))):
+        if name == "DATASET":
+            shutil.copytree(dataset, tmp_path / value)
+        monkeypatch.setenv(f"CELEBGEN_{name}", str(tmp_path / value))
+        assert (times(), times()) == (3 + done, 3 + done)
+
+
+def test_memorization_of_the_training_set_itself_is_left_out(
+    model: str, dataset: Path, tmp_path: Path, faces: Faces
+) -> None:
+    folder = str(write_images(tmp_path / "copies", faces[0][:10]))
+    setup = Setup(folder, folder, folder, Options(), ["memorization", "fid"])
+    found = measure_report(setup, tmp_path / "work")
+    assert "are the training set itself" in found.left_out["memorization"]
+
+
 def test_a_folder_and_nothing_at_all(faces: Faces, dataset: Path, tmp_path: Path) -> None:
     folder = str(write_images(tmp_path / "images", faces[0][:10]))
     found = measure_report(Setup(folder, None, None, Options(), ["fid", "reconstruction"]), tmp_path / "work")

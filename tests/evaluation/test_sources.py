@@ -70,7 +70,11 @@ def test_lossy_formats_are_noticed(tmp_path: Path, faces: Faces) -> None:
 
 
 def test_what_a_file_holds_decides_not_its_name(tmp_path: Path, faces: Faces) -> None:
+    profile = {"icc_profile": bytes(400)}
     for name, form, more, lossy in (
+        ("webp-profile", "WEBP", {"lossless": True, **profile}, False), ("webp-both", "WEBP", {**profile}, True),
+        ("webp-moving", "WEBP", {"lossless": True, "save_all": True, "append_images": [Image.new("RGB", (32, 32))]},
+         False),
         ("jpeg", "JPEG", {}, True), ("png", "PNG", {}, False), ("webp", "WEBP", {"lossless": True}, False),
         ("webp-lossy", "WEBP", {"quality": 90}, True),
     ):  # fmt: skip

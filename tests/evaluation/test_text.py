@@ -19,7 +19,7 @@ from celebgen_cli.evaluation.sources import ImageFiles
 from celebgen_cli.evaluation.text import Asked, asked_of, clip_scores, distractors_of, first_of, shuffled_score
 from celebgen_cli.images import encode_png
 from tests.command import invoke, one_sentence
-from tests.evaluation.conftest import FakeModel, write_dataset, write_images
+from tests.evaluation.conftest import FakeModel, StubExtractor, write_dataset, write_images
 
 Faces = tuple[np.ndarray, np.ndarray]
 
@@ -113,6 +113,21 @@ def test_a_model(stand_ins: None, tmp_path: Path, faces: Faces) -> None:
     assert "seeing, sha256 cccccccccccc" in words.stdout
 
 
+def test_statistics_of_pictures_that_nothing_is_known_of(
+    stand_ins: None, tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch, extractor: StubExtractor
+) -> None:
+    """The captions are then those of the statistics that ship, and there is no photograph to compare with."""
+    monkeypatch.setattr(compare, "load_extractor", lambda *given: extractor)
+    folder, file = write_images(tmp_path / "plain", faces[0][:20]), tmp_path / "s.safetensors"
+    assert invoke("evaluate", "stats", folder, "-o", file).exit_code == 0
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.json").write_text("{}", encoding="utf-8")
+    out = invoke("evaluate", "text", tmp_path / "m", file, "-n", 12, "--json", "-q")
+    assert out.exit_code == 0, out.stderr
+    value = json.loads(out.stdout)
+    assert value["n"] == 12 and value["real"] is None and value["score_real"] is None
+
+
 def test_prompts_of_pictures(stand_ins: None, tmp_path: Path, faces: Faces) -> None:
     folder = write_images(tmp_path / "plain", faces[0][:4])
     ask = ("evaluate", "text", folder, "--json", "-q")
@@ -122,7 +137,10 @@ def test_prompts_of_pictures(stand_ins: None, tmp_path: Path, faces: Faces) -> N
     assert (told["n"], told["candidates"], told["distractors"], told["real"]) == (4, 4, "other", None)
     (tmp_path / "three.txt").write_text("a\nbb\nccc\n", encoding="utf-8")
     assert "3 lines" in one_sentence(invoke(*ask, "--prompts", tmp_path / "three.txt"), 2)
-    assert "cannot be read as text" in one_sentence(invoke(*ask, "--prompts", tmp_path / "none.txt"), 1)
+    assert "cannot be read" in one_sentence(invoke(*ask, "--prompts", tmp_path / "none.txt"), 1)
+    (tmp_path / "odd.txt").write_bytes("\ufeffa\r\nbb\r\nccc\r\ndd\u2028dd\r\n".encode())
+    assert "4 images" not in invoke(*ask, "--prompts", tmp_path / "odd.txt").stderr  # lines as `sample` reads them
+    assert module._lines(tmp_path / "odd.txt", ImageFiles(folder), 4) == ["a", "bb", "ccc", "dd\u2028dd"]
     (folder / "prompts.txt").write_text("a\nbb\nccc\ndddd\n", encoding="utf-8")
     assert json.loads(invoke(*ask).stdout)["score"] == told["score"]
     made = tmp_path / "made"

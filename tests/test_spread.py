@@ -1,0 +1,48 @@
+"""What processes ask of one another: shares, and errors that leave nobody waiting."""
+
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from celebgen_cli import spread
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.processes import World
+
+
+@pytest.mark.parametrize(("count", "size"), [(7, 3), (2, 4), (0, 2), (8, 1)])
+def test_parts_are_all_of_it_and_alike(count: int, size: int) -> None:
+    found = spread.parts(count, World(rank=0, size=size))
+    assert [i for part in found for i in range(count)[part]] == list(range(count))
+    lengths = [len(range(count)[part]) for part in found]
+    assert len(found) == size and max(lengths) - min(lengths) <= 1
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "says"),
+    [(UsageError("mine"), "face", "mine"), ("face", CelebgenError("theirs"), "theirs"), ("a", "b", None)],
+)
+def test_an_error_is_raised_when_all_have_answered(
+    monkeypatch: pytest.MonkeyPatch, mine: Any, theirs: Any, says: str | None
+) -> None:
+    """In the main process too: else the others would wait for it to gather, and be asked for something else."""
+    sent, gathered = [], []
+
+    def gather(value: Any, into: list[Any], dst: int, group: Any) -> None:
+        gathered.append(value)
+        into[:] = [value, theirs]
+
+    def own() -> Any:
+        if isinstance(mine, CelebgenError):
+            raise mine
+        return mine
+
+    monkeypatch.setattr(spread, "_send", sent.append)
+    monkeypatch.setattr(dist, "gather_object", gather)
+    shares: list[tuple[Any, ...]] = [(1,), (2,)]
+    if says is None:
+        assert spread.ask("sample", shares, own) == ["a", "b"]
+    else:
+        with pytest.raises(CelebgenError, match=says):
+            spread.ask("sample", shares, own)
+    assert sent == [[None, ("sample", (2,))]] and gathered == [mine]
