@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from celebgen_cli.data.dataset import open_dataset
 from tests.faces import write_celeba
@@ -44,6 +46,18 @@ def test_download_then_prepare(archive: Path, tmp_path: Path) -> None:
     again = celebgen("prepare", images, "-o", "dataset", "--size", 32, cwd=tmp_path)
     assert again.returncode == 2 and again.stdout == ""
     assert again.stderr.startswith("error: dataset exists already") and again.stderr.count("\n") == 1
+
+
+def test_names_of_files_are_no_markup(tmp_path: Path) -> None:
+    for name in ("photo[copy].png", "x[/y].png", "a:train:b.png"):
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"no picture")
+    Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(tmp_path / "mine" / "good.png")
+    out = celebgen("prepare", "mine", "-o", "out", "--size", 32, "--workers", 1, cwd=tmp_path)
+    assert out.returncode == 0, out.stderr
+    said = "".join(out.stderr.split())
+    assert "photo[copy].png" in said and "x[/y].png" in said and "a:train:b.png" in said
 
 
 def test_quiet_says_nothing_but_the_result(archive: Path, tmp_path: Path) -> None:
