@@ -11,3 +11,8 @@ class UsageError(CelebgenError):
     """The command was called in a way that cannot work. Exit code 2."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """An error of a library, cut to what fits into a sentence; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import CelebgenError, UsageError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -212,8 +212,3 @@ def group_for_waiting() -> Any:
     import torch.distributed as dist
 
     return dist.new_group(backend="gloo", timeout=IDLE)
-
-
-def first_line(error: BaseException) -> str:
-    """An error of a library, cut to what fits into a sentence."""
-    return ((str(error).strip() or type(error).__name__).splitlines()[0])[:200]

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from celebgen_cli.diffusion.guidance import Denoiser
 from celebgen_cli.diffusion.objective import from_velocity
-from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps, truncated_timesteps
+from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps
 from celebgen_cli.errors import UsageError
 
-__all__ = ["SAMPLERS", "Sampler", "angle_2s", "ddim", "ddpm", "dpmpp_2m", "trailing_timesteps", "truncated_timesteps"]
+__all__ = ["SAMPLERS", "Sampler", "angle_2s", "ddim", "ddpm", "dpmpp_2m", "trailing_timesteps"]
 
 Noise = Callable[[int], Tensor]
 Callback = Callable[[int, int, Tensor], object]

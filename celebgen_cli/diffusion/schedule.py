@@ -138,17 +138,11 @@ def _table(schedule: Schedule, name: str, device: torch.device, dtype: torch.dty
         return values.to(dtype).to(device)
 
 
-def trailing_timesteps(timesteps: int, steps: int) -> list[int]:
-    """`steps` evenly spaced timesteps, descending and starting exactly at T = `timesteps`.
+def trailing_timesteps(timesteps: int, steps: int, start: float = 1.0) -> list[int]:
+    """`steps` evenly spaced timesteps, descending from exactly T = `timesteps`, or from level round(start * T).
 
     "Trailing" spacing, Lin et al. 2023 (arXiv 2305.08891), section 3.3 and table 2. The last entry is about T / steps;
-    the samplers go from there to level 0 themselves. Raises UsageError unless 1 <= steps <= T.
-    """
-    return truncated_timesteps(timesteps, steps)
-
-
-def truncated_timesteps(timesteps: int, steps: int, start: float = 1.0) -> list[int]:
-    """Trailing timesteps of a chain that begins late: descending from level round(start * T) instead of T.
+    the samplers go from there to level 0 themselves.
 
     start: the fraction of T where denoising begins, in (0, 1]; the caller supplies x at that level. Raises UsageError
     for a start outside (0, 1], and for fewer than one step or more steps than there are levels.

@@ -10,7 +10,7 @@ import bisect
 import math
 from collections.abc import Sequence
 
-from celebgen_cli.diffusion.schedule import Schedule, truncated_timesteps
+from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps
 from celebgen_cli.errors import UsageError
 
 SPACINGS = ("trailing", "early", "quadratic", "logsnr")
@@ -33,7 +33,7 @@ def spaced_timesteps(schedule: Schedule, steps: int, spacing: str = "trailing", 
 
     Raises UsageError for an unknown spacing, a start out of range, and steps outside 1..round(start * T).
     """
-    even = truncated_timesteps(schedule.timesteps, steps, start)
+    even = trailing_timesteps(schedule.timesteps, steps, start)
     if spacing == "trailing":
         return even
     first = even[0]

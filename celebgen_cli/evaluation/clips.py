@@ -6,7 +6,6 @@ text tower alone, so it names none.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import CelebgenError, UsageError, first_line
 from celebgen_cli.models import folder as model_folder
+from celebgen_cli.models.digest import state_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -177,7 +177,7 @@ def _of_run(path: Path, device: torch.device) -> Clip:
 
     tower = {name.removeprefix("clip.text."): part for name, part in state.items() if name.startswith("clip.text.")}
     name = f"compact CLIP {path.resolve().name}, step {step}"
-    return Clip(name, _digest(state), sizes.embed_dim, images, texts, tower)
+    return Clip(name, state_sha256(state), sizes.embed_dim, images, texts, tower)
 
 
 def _of_open_clip(name: str, tag: str | None, device: torch.device) -> Clip:
@@ -191,7 +191,7 @@ def _of_open_clip(name: str, tag: str | None, device: torch.device) -> Clip:
         )
         tokenize = open_clip.get_tokenizer(name)
     except (RuntimeError, ValueError, OSError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         word = f"{name}/{tag}" if tag else name
         raise CelebgenError(f"open_clip cannot load {word} ({reason}): {OFFER}") from error
     network.eval().requires_grad_(False)
@@ -209,7 +209,7 @@ def _of_open_clip(name: str, tag: str | None, device: torch.device) -> Clip:
     shown = f"{name}/{tag}" if tag else "local-dir:" + Path(name.removeprefix("local-dir:")).resolve().name
     with torch.inference_mode():
         dimensions = int(texts(["a face"]).shape[1])
-    return Clip(f"open_clip {shown}", _digest(state), dimensions, images, texts, tower)
+    return Clip(f"open_clip {shown}", state_sha256(state), dimensions, images, texts, tower)
 
 
 def _unit(parts: Sequence[Tensor]) -> np.ndarray:
@@ -217,11 +217,3 @@ def _unit(parts: Sequence[Tensor]) -> np.ndarray:
 
     vectors = torch.cat([part.float() for part in parts])
     return np.asarray(torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy())
-
-
-def _digest(state: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(name.encode("utf-8"))
-        digest.update(state[name].detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -118,11 +118,6 @@ def missing(source: ImageSource, extractor: FeatureExtractor, count: int | None 
     return sum(stop - begin for _, _, begin, stop in _todo(source, extractor, count))
 
 
-def cached(source: ImageSource, extractor: FeatureExtractor, count: int | None = None) -> bool:
-    """Whether `features_of` would be answered by the cache."""
-    return missing(source, extractor, count) == 0
-
-
 def _checked(source: ImageSource, count: int | None) -> int:
     count = len(source) if count is None else count
     if count > len(source):

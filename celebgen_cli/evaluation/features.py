@@ -13,7 +13,6 @@ of float32 convolutions.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from celebgen_cli.errors import CelebgenError
+from celebgen_cli.errors import CelebgenError, first_line
 from celebgen_cli.evaluation.cache import cache_folder
 from celebgen_cli.files import atomic_path, sha256_file
+from celebgen_cli.models.digest import state_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -240,21 +240,11 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise CelebgenError(f"it is damaged or holds more than tensors ({reason})") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CelebgenError("it does not hold a dictionary of tensors")
     return dict(state)
-
-
-def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
-    """Over the tensors that decide the features, whatever file they came in."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        if not name.endswith("num_batches_tracked"):
-            digest.update(name.encode("utf-8"))
-            digest.update(state[name].detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

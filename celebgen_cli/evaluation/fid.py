@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.evaluation.extraction import Progress, Timing, cached, features_of, statistics_of
+from celebgen_cli.evaluation.extraction import Progress, Timing, features_of, statistics_of
 from celebgen_cli.evaluation.frechet import frechet_distance
 from celebgen_cli.evaluation.kid import KID_SUBSET_SIZE, KID_SUBSETS, kernel_distance
 from celebgen_cli.evaluation.prc import COVERAGE_NEIGHBORS, PRC_NEIGHBORS, density_coverage, precision_recall
 from celebgen_cli.evaluation.statistics import Statistics
 
 __all__ = [
-    "METRICS", "FidResult", "Figures", "Metric", "Progress", "Timing", "cached", "caveats", "check_network",
+    "METRICS", "FidResult", "Figures", "Metric", "Progress", "Timing", "caveats", "check_network",
     "features_of", "fid_figures", "frechet_distance", "kernel_distance", "kid_figures", "measure", "prc_figures",
     "statistics_of",
 ]  # fmt: skip

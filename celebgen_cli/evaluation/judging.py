@@ -9,6 +9,7 @@ import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.models.digest import state_sha256
 from celebgen_cli.models.folder import is_model, networks_of, read_info
 from celebgen_cli.models.judge import Judge, probabilities
 from celebgen_cli.models.registry import find
@@ -27,10 +28,8 @@ class JudgeFeatures:
     def __init__(self, judge: Judge, source: str, device: str | None = None) -> None:
         from celebgen_cli.models.devices import choose_device
 
-        digest = hashlib.sha256(repr(judge.config).encode())
-        for name, tensor in sorted(judge.state_dict().items()):
-            digest.update(name.encode() + tensor.cpu().float().contiguous().numpy().tobytes())
-        self.weights_sha256 = digest.hexdigest()
+        sizes = repr(judge.config)  # the same weights see other things in pictures of another size
+        self.weights_sha256 = hashlib.sha256((sizes + state_sha256(judge.state_dict())).encode()).hexdigest()
         self.source = source
         self._judge = judge.to(choose_device(device))
 

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.evaluation.features import Announce, FeatureExtractor, FidelityFeatures, read_state, state_sha256
+from celebgen_cli.errors import CelebgenError, UsageError, first_line
+from celebgen_cli.evaluation.features import Announce, FeatureExtractor, FidelityFeatures, read_state
+from celebgen_cli.models.digest import state_sha256
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ def _built(
     try:
         network, name, layer, dimensions = build(state)
     except (KeyError, RuntimeError, IndexError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise CelebgenError(f"{where} does not hold this network's weights ({reason}); get the right file") from error
     batch_size = 16 if torch.device(device).type == "cpu" else 64
     network = network.eval().requires_grad_(False)
@@ -207,7 +208,7 @@ def _fetch_dinov2(letter: str, announce: Announce | None) -> dict[str, torch.Ten
     try:
         network: Any = timm.create_model(f"vit_{word}_patch14_dinov2.lvd142m", pretrained=True, num_classes=0)
     except Exception as error:  # the library lets through errors of its HTTP client, of the hub and of the disk
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise CelebgenError(
             f"DINOv2 could not be fetched ({reason}): get its weights on a machine with internet access and name the "
             "file with --features dinov2:FILE"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from celebgen_cli.models.digest import state_sha256
 
 if TYPE_CHECKING:
     from celebgen_cli.training.perceptual import LPIPS
@@ -117,10 +118,4 @@ def find_lpips(folder: Path | None = None, device: str | None = None) -> LPIPS |
 
 def network_digest(network: LPIPS | None) -> str:
     """SHA-256 of a network's tensors, "" for none."""
-    if network is None:
-        return ""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return "" if network is None else state_sha256(network.state_dict())

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import CelebgenError, UsageError, first_line
 from celebgen_cli.files import atomic_write_json, make_readable, read_json, sha256_file
 from celebgen_cli.folders import mend_unless_written, only_writer, real_place, swap_in
 from celebgen_cli.models.calibration import Calibration
@@ -186,9 +186,9 @@ def load_model(
             else:
                 parts.unet = module = _filled(lambda: UNet(sizes_from(UNetConfig, networks["unet"])), state)
         except (RuntimeError, TypeError, KeyError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
-            first = str(error).strip().splitlines()[0]
             raise CelebgenError(
-                f"{folder / FILES[name]} does not fit the configuration in model.json ({first}); fetch or make it again"
+                f"{folder / FILES[name]} does not fit the configuration in model.json ({first_line(error)}); "
+                "fetch or make it again"
             ) from error
         module.eval().requires_grad_(False)
     digest = dict(digests or {}).get(CALIBRATION)

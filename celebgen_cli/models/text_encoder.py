@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from celebgen_cli.errors import CelebgenError
+from celebgen_cli.errors import CelebgenError, first_line
 from celebgen_cli.models.devices import sent
 from celebgen_cli.models.layers import TextFeatures
 from celebgen_cli.models.presets import CLIPConfig
@@ -172,7 +172,7 @@ class OpenClipText(TextEncoder):
             self._tokenize = open_clip.get_tokenizer(name)
         except (RuntimeError, ValueError, OSError, KeyError) as error:
             raise CelebgenError(
-                f"open_clip cannot load the text encoder '{source}' ({str(error).splitlines()[0]}); "
+                f"open_clip cannot load the text encoder '{source}' ({first_line(error)}); "
                 "give NAME/TAG from open_clip.list_pretrained(), or local-dir:PATH"
             ) from error
         self.text = model.text  # type: ignore[attr-defined]

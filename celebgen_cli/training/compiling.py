@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from celebgen_cli.errors import first_line
 from celebgen_cli.models.layers import Block
 
 # for torch.compile; sizes that change, as the length of the longest caption does, become symbols by themselves
@@ -40,7 +41,7 @@ def reason(error: BaseException) -> str:
     """What a compiler stumbled over, in a few words: it wraps its errors in long ones of its own."""
     while inner := getattr(error, "inner_exception", None) or error.__cause__:
         error = inner
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
+    return first_line(error).rstrip(".")
 
 
 def recompute(module: nn.Module) -> None:

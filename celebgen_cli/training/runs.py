@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import CelebgenError, UsageError, first_line
 from celebgen_cli.files import read_json
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.cvae import CVAE, CVAEConfig
@@ -75,10 +75,9 @@ def load_components(path: Path, want: tuple[str, ...]) -> Components:
     try:
         parts, config = _of_run(path, kind, config, want)
     except (RuntimeError, TypeError, KeyError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
-        first = str(error).strip().splitlines()[0]
         raise CelebgenError(
-            f"{path / 'config.json'} does not fit the checkpoints beside it ({first}); put back the one that they were "
-            "trained with"
+            f"{path / 'config.json'} does not fit the checkpoints beside it ({first_line(error)}); put back the "
+            "one that they were trained with"
         ) from error
     parts.info = {**parts.info, "run": config}
     for module in (parts.text, parts.cvae, parts.unet, parts.judge):

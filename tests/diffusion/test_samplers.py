@@ -17,7 +17,6 @@ from celebgen_cli.diffusion.samplers import (
     ddpm,
     dpmpp_2m,
     trailing_timesteps,
-    truncated_timesteps,
 )
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import UsageError
@@ -96,7 +95,7 @@ def test_ddpm_posterior_by_bayes_rule(t: int, s: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "timesteps", [trailing_timesteps(1000, 8), truncated_timesteps(1000, 13, 0.8), [1000, 999, 3, 1]]
+    "timesteps", [trailing_timesteps(1000, 8), trailing_timesteps(1000, 13, 0.8), [1000, 999, 3, 1]]
 )
 def test_ddim_with_eta_one_is_ddpm_on_the_same_chain(timesteps: list[int]) -> None:
     x = image_noise(SEEDS, SHAPE, dtype=torch.float64)
@@ -152,7 +151,7 @@ def test_ddpm_is_that_of_diffusers() -> None:
 @pytest.mark.parametrize("steps", [4, 20])
 def test_dpmpp_2m_is_that_of_diffusers_where_log_snr_is_finite(steps: int) -> None:
     scheduler = theirs("DPMSolverMultistepScheduler", algorithm_type="dpmsolver++", solver_order=2)
-    timesteps = truncated_timesteps(1000, steps, 0.9)
+    timesteps = trailing_timesteps(1000, steps, 0.9)
     scheduler.set_timesteps(timesteps=[t - 1 for t in timesteps])
     start = x = image_noise(SEEDS, SHAPE, dtype=torch.float64)
     for t in scheduler.timesteps.tolist():
@@ -260,7 +259,7 @@ def test_angle_2s_is_ddim_where_a_step_ends_at_clean_data(timesteps: list[int]) 
 def test_angle_2s_goes_where_the_single_step_solver_of_diffusers_goes() -> None:
     """They draw the line in log-SNR and we in the angle: the same limit, and nearer to each other than to DDIM."""
     scheduler = theirs("DPMSolverSinglestepScheduler", algorithm_type="dpmsolver++", solver_order=2)
-    timesteps = truncated_timesteps(1000, 90, 0.9)
+    timesteps = trailing_timesteps(1000, 90, 0.9)
     scheduler.set_timesteps(timesteps=[t - 1 for t in timesteps])
     start = x = image_noise(SEEDS, SHAPE, dtype=torch.float64)
     for t in scheduler.timesteps.tolist():

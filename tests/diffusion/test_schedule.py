@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from celebgen_cli.diffusion.schedule import Schedule, broadcast, trailing_timesteps, truncated_timesteps
+from celebgen_cli.diffusion.schedule import Schedule, broadcast, trailing_timesteps
 from celebgen_cli.errors import CelebgenError, UsageError
 
 
@@ -121,8 +121,8 @@ def test_trailing_timesteps_are_those_of_diffusers(steps: int) -> None:
 
 @pytest.mark.parametrize("start", [1.0, 0.95, 0.5, 0.033])
 @pytest.mark.parametrize("steps", [1, 4, 33])
-def test_truncated_timesteps_start_late_and_descend(start: float, steps: int) -> None:
-    timesteps = truncated_timesteps(1000, steps, start)
+def test_trailing_timesteps_start_late_and_descend(start: float, steps: int) -> None:
+    timesteps = trailing_timesteps(1000, steps, start)
     assert timesteps[0] == round(1000 * start)
     assert len(timesteps) == steps
     assert all(a > b for a, b in zip(timesteps, timesteps[1:], strict=False))
@@ -134,7 +134,7 @@ def test_step_counts_and_starts_out_of_range() -> None:
         with pytest.raises(UsageError, match=f"from 1 to 1000, not {steps}"):
             trailing_timesteps(1000, steps)
     with pytest.raises(UsageError, match="from 1 to 20, not 21"):
-        truncated_timesteps(1000, 21, 0.02)
+        trailing_timesteps(1000, 21, 0.02)
     for start in (0.0, -0.5, 1.01, math.nan):
         with pytest.raises(UsageError, match="above 0 and at most 1"):
-            truncated_timesteps(1000, 10, start)
+            trailing_timesteps(1000, 10, start)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celebgen_cli.diffusion.schedule import Schedule, truncated_timesteps
+from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps
 from celebgen_cli.diffusion.spacing import SPACINGS, spaced_timesteps
 from celebgen_cli.errors import UsageError
 
@@ -33,7 +33,7 @@ def test_any_spacing_starts_exactly_at_its_level_and_descends(
 
 def test_trailing_is_as_ever() -> None:
     assert spaced_timesteps(SCHEDULE, 5) == [1000, 800, 600, 400, 200]
-    assert spaced_timesteps(SCHEDULE, 7, start=0.9) == truncated_timesteps(1000, 7, 0.9)
+    assert spaced_timesteps(SCHEDULE, 7, start=0.9) == trailing_timesteps(1000, 7, 0.9)
 
 
 def test_early_by_value() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from celebgen_cli.diffusion.noise import image_noise
 from celebgen_cli.diffusion.objective import add_noise
 from celebgen_cli.diffusion.samplers import ddim
-from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps, truncated_timesteps
+from celebgen_cli.diffusion.schedule import Schedule, trailing_timesteps
 from celebgen_cli.diffusion.starts import ddim_invert, deepest_inversion, late_start, noised, strength_level
 from celebgen_cli.errors import UsageError
 from tests.diffusion.toys import double, gaussian, knows
@@ -43,7 +43,7 @@ def test_a_late_start_of_a_gaussian_ends_in_that_gaussian() -> None:
     """Where the data is the prior, nothing is lost by beginning late: the flow keeps each draw's place in it."""
     k = double(-1.0, 0.5, 2.0)
     for start in (1.0, 0.8):
-        levels = truncated_timesteps(FINE.timesteps, 4000, start)
+        levels = trailing_timesteps(FINE.timesteps, 4000, start)
         x = late_start(k, levels[0], FINE, MEAN, STD)
         torch.testing.assert_close(ddim(gaussian(MEAN, STD, FINE), x, levels, FINE), MEAN + STD * k, rtol=0, atol=5e-3)
 
@@ -71,7 +71,7 @@ def inversion_error(steps: int, refine: int = 0) -> float:
     """Distance from the exact end of the probability flow of N(MEAN, STD^2), which keeps standard deviations."""
     level = deepest_inversion(FINE)
     k, bar = double(0.8, -0.5, 1.5), FINE.alpha_bar(level)
-    timesteps = truncated_timesteps(FINE.timesteps, steps, level / FINE.timesteps)
+    timesteps = trailing_timesteps(FINE.timesteps, steps, level / FINE.timesteps)
     assert timesteps[0] == level
     made = ddim_invert(gaussian(MEAN, STD, FINE), MEAN + STD * k, timesteps, FINE, refine=refine)
     return float((made - math.sqrt(bar) * MEAN - (bar * STD**2 + 1 - bar).sqrt() * k).abs().max())
@@ -85,7 +85,7 @@ def test_inversion_is_exact_in_the_limit_of_many_steps() -> None:
 
 
 def round_trip(steps: int, refine: int) -> float:
-    timesteps = truncated_timesteps(1000, steps, 0.9)
+    timesteps = trailing_timesteps(1000, steps, 0.9)
     denoiser, x0 = gaussian(MEAN[:, None, None], STD[:, None, None], SCHEDULE), draw(0)[:, [0, 1, 0]]
     up = ddim_invert(denoiser, x0, timesteps, SCHEDULE, refine=refine)
     return float((ddim(denoiser, up, timesteps, SCHEDULE) - x0).abs().max())

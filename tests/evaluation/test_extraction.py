@@ -11,7 +11,7 @@ import torch
 
 from celebgen_cli.evaluation import extraction
 from celebgen_cli.evaluation.cache import cache_folder
-from celebgen_cli.evaluation.extraction import cached, features_of, missing
+from celebgen_cli.evaluation.extraction import features_of, missing
 from celebgen_cli.evaluation.sources import ImageFiles, ModelImages, open_images
 from tests.evaluation.conftest import FakeModel, StubExtractor, write_dataset, write_images
 
@@ -72,7 +72,7 @@ def test_what_a_model_drew_before_it_was_interrupted_is_not_drawn_again(faces: F
     np.testing.assert_array_equal(again, whole)
     assert extractor.seen == 22 and sum(asked["batch_size"] for asked in model.asked) == 22
     assert told[0] == (28, 50) and told[-1] == (50, 50)
-    assert cached(drawn(faces), extractor) and len(list((cache_folder() / "features").iterdir())) == 4
+    assert not missing(drawn(faces), extractor) and len(list((cache_folder() / "features").iterdir())) == 4
 
 
 def test_a_killed_process_has_stored_what_it_did(faces: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_more_images_of_the_same_set_cost_only_those(tmp_path: Path, faces: Face
 )  # fmt: skip
 def test_another_drawing_is_another_entry(faces: Faces, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     features_of(drawn(faces, 20), StubExtractor())
-    assert cached(drawn(faces, 20), StubExtractor())
+    assert not missing(drawn(faces, 20), StubExtractor())
     more = change if isinstance(change, dict) else {}
     model = FakeModel()
     if change == "weights":

@@ -12,7 +12,8 @@ from PIL import Image, ImageFilter
 
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.evaluation.cache import cache_folder
-from celebgen_cli.evaluation.fid import cached, caveats, frechet_distance, kernel_distance, measure, statistics_of
+from celebgen_cli.evaluation.extraction import missing
+from celebgen_cli.evaluation.fid import caveats, frechet_distance, kernel_distance, measure, statistics_of
 from celebgen_cli.evaluation.sources import ImageFiles, open_images
 from celebgen_cli.evaluation.statistics import Statistics, from_features
 from tests.evaluation.conftest import StubExtractor, write_dataset, write_images
@@ -189,13 +190,13 @@ def test_statistics_of_a_split(tmp_path: Path, faces: Faces, extractor: StubExtr
 def test_cache_answers_until_the_images_change(tmp_path: Path, faces: Faces, extractor: StubExtractor) -> None:
     folder = write_images(tmp_path / "images", faces[0][:20])
     first = statistics_of(ImageFiles(folder), extractor)
-    assert extractor.seen == 21 and cached(ImageFiles(folder), extractor)  # 20 images and the probe
+    assert extractor.seen == 21 and not missing(ImageFiles(folder), extractor)  # 20 images and the probe
     timed: list[int] = []
     again = statistics_of(ImageFiles(folder), extractor, timing=lambda *a: timed.append(1))
     assert extractor.seen == 22 and not timed
     np.testing.assert_array_equal(first.features, again.features)
     Image.fromarray(faces[0][30]).save(folder / "0003.png")
-    assert not cached(ImageFiles(folder), extractor)
+    assert missing(ImageFiles(folder), extractor)
     changed = statistics_of(ImageFiles(folder), extractor)
     assert extractor.seen == 43
     assert not np.array_equal(first.features, changed.features)
@@ -212,7 +213,7 @@ def test_cache_can_be_left_out_and_survives_damage(tmp_path: Path, faces: Faces,
     seen = extractor.seen
     np.testing.assert_array_equal(statistics_of(ImageFiles(folder), extractor).features, expected.features)
     assert extractor.seen == seen + 11
-    assert cached(ImageFiles(folder), extractor)
+    assert not missing(ImageFiles(folder), extractor)
 
 
 def test_cache_that_cannot_be_written_is_no_failure(
