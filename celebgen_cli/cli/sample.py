@@ -133,10 +133,10 @@ def sample(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32 (default): the same face at any batch size; auto or bf16: faster, off by a level or two."
+            help="fp32 (default): the same face at any batch size, to a level; auto or bf16: faster, to two."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces at once; changes no face.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces at once; changes faces by rounding alone.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a face on stdout, not its path.")] = False,
     quiet: common.Quiet = False,
 ) -> None:

@@ -23,7 +23,7 @@ def vary(
         Path | None, typer.Option(help="Model: folder, name or hf://OWNER/NAME; default: the model in the box.")
     ] = None,
     device: common.Device = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces at once; changes no face.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces at once; changes faces by rounding alone.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a face on stdout, not its path.")] = False,
     quiet: common.Quiet = False,
 ) -> None:
