@@ -371,7 +371,7 @@ def load_model(path: Path | str | None = None, device: str | None = None, precis
     torch.set_flush_denormal(True)
     if where.type == "cpu":  # its convolutions are faster so by an eighth to a fifth, and the same to rounding
         for network in (parts.cvae, parts.unet):
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
     return Model(
         folder, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, parts.info, where,
         None if parts.calibration is None else parts.calibration.to(where),

@@ -151,7 +151,7 @@ def _keeper(frames: list[Frame]) -> Frames:
 class SpreadModel(Model):
     """A model whose faces are drawn by all processes; each face is the one that a single process draws."""
 
-    def sample(  # type: ignore[override]
+    def sample(
         self,
         prompts: Sequence[str],
         seeds: Sequence[int],

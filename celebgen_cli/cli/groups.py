@@ -38,7 +38,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
         }
         return command(**given, **made)
 
-    del run.__wrapped__  # type: ignore[attr-defined]  # who asks for the types of its parameters shall find these
+    del run.__wrapped__
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

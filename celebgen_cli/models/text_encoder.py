@@ -175,7 +175,7 @@ class OpenClipText(TextEncoder):
                 f"open_clip cannot load the text encoder '{source}' ({first_line(error)}); "
                 "give NAME/TAG from open_clip.list_pretrained(), or local-dir:PATH"
             ) from error
-        self.text = model.text  # type: ignore[attr-defined]
+        self.text = model.text
         if not hasattr(self.text, "output_tokens"):
             raise CelebgenError(
                 f"the text tower of '{source}' cannot return its tokens; choose another open_clip model"

@@ -220,8 +220,8 @@ class CLIPTask(Task):
 
         rows = np.arange(min(images_count, len(self.held_out)))
         drawn = self.held_out.captions(rows, numpy_generator(self.seed, 0, 92))
-        clip = ema.clip  # type: ignore[union-attr]
-        clip.eval()  # type: ignore[union-attr,operator]
+        clip = ema.clip
+        clip.eval()
         vectors = [
             clip.encode_image(self._images(self.held_out, chunk)).float()  # type: ignore[union-attr,operator]
             for chunk in np.array_split(rows, max(1, len(rows) // 128))

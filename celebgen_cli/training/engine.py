@@ -98,7 +98,7 @@ class Trainer:
         torch.backends.cudnn.benchmark = True
         self.ema = AveragedModel(
             task.module,
-            multi_avg_fn=ema_update(config.ema_half_life, self._averaged),  # type: ignore[arg-type]
+            multi_avg_fn=ema_update(config.ema_half_life, self._averaged),
         )
         self.ema.eval().requires_grad_(False)
         self.groups = [list(group) for group in task.parameter_groups()]
