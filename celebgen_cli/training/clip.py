@@ -221,7 +221,7 @@ class CLIPTask(Task):
         rows = np.arange(min(images_count, len(self.held_out)))
         drawn = self.held_out.captions(rows, numpy_generator(self.seed, 0, 92))
         clip = ema.clip
-        clip.eval()
+        clip.eval()  # type: ignore[union-attr]
         vectors = [
             clip.encode_image(self._images(self.held_out, chunk)).float()  # type: ignore[union-attr,operator]
             for chunk in np.array_split(rows, max(1, len(rows) // 128))
