@@ -338,6 +338,10 @@ def _repeat(text: TextFeatures, count: int) -> TextFeatures:
 
 
 def _same_number(prompts: Sequence[str], seeds: Sequence[int]) -> None:
+    if isinstance(prompts, str):
+        raise UsageError(f"prompts are a list of texts, such as [{prompts[:60]!r}], not one text")
+    if not isinstance(seeds, Sequence | np.ndarray):
+        raise UsageError(f"seeds are a list of numbers, one a prompt, such as [0], not {seeds!r:.60}")
     if len(prompts) != len(seeds):
         raise UsageError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
 

@@ -353,6 +353,16 @@ def test_sha256_names_the_weights(model: Model, tmp_path: Path) -> None:
     assert len(model.sha256) == 64
 
 
+def test_one_text_is_no_list(model: Model) -> None:
+    with pytest.raises(UsageError, match=r"prompts are a list of texts, such as \['man'\]"):
+        model.sample("man", [0, 1, 2])
+    with pytest.raises(UsageError, match="seeds are a list of numbers"):
+        model.sample(["man"], 3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="whole number"):
+        model.sample(["man"], [1.5])  # type: ignore[list-item]
+    assert model.sample(["man"], np.array([1]), steps=1).shape == (1, 32, 32, 3)  # type: ignore[arg-type]
+
+
 def test_unknown_words(model: Model) -> None:
     assert model.unknown_words("smiling zebra") == ["zebra"]
 

@@ -8,6 +8,7 @@ import typer
 from celebgen_cli.cli import common
 
 
+@common.terminable
 def finetune(
     pictures: Annotated[
         list[Path],

@@ -10,6 +10,9 @@ import typer
 
 from celebgen_cli.errors import CelebgenError, UsageError
 
+VERSION = 1
+"""Of the formats of models, runs and datasets alike."""
+
 
 def info(
     path: Annotated[
@@ -45,10 +48,18 @@ def info(
         names = {"model.json": "model", "config.json": "run", "dataset.json": "dataset"}
         name = next((name for name in names if (path / name).is_file()), None)
         if name is None:
+            if not path.exists():
+                raise CelebgenError(f"{path} does not exist; give a model, run, dataset or generated picture")
             raise CelebgenError(
                 f"{path} is no model (model.json), run (config.json), dataset (dataset.json) or generated picture"
             )
         kind, content = names[name], read_json(path / name)
+    version = content.get("format_version", VERSION) if isinstance(content, dict) else VERSION
+    if kind != "picture" and version != VERSION and not json:
+        raise CelebgenError(
+            f"{path} has {kind} format version {version}, and this celebgen reads {VERSION}; install the celebgen that "
+            "wrote it, or look at the JSON with --json"
+        )
     if plot is not None:
         if kind != "run":
             raise UsageError(f"--plot draws the curves of a run, and {path} is a {kind}")

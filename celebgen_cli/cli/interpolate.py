@@ -82,7 +82,7 @@ def interpolate(
         "from": start, "to": end, **(drawn if first.changed or last.changed else {}), "seeds": list(seeds), **settings,
     }  # fmt: skip
     for i, single in enumerate(singles):
-        metadata = described(painter, "interpolate", {**what, "share": shares[i]})
+        metadata = described(painter, "interpolate", {**what, "frames": frames, "share": shares[i]})
         text = f"{start} -> {end} ({shares[i]:.3f})\nSteps: {settings['steps']}, Sampler: {settings['sampler']}"
         write_picture(single, faces[i], metadata, f"{text}, CFG scale: {settings['guidance']}, Seed: {seed}")
     write_gif(path, faces, seconds, back)

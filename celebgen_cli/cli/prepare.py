@@ -104,7 +104,10 @@ def _summarise(report: "PrepareReport") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{sum(report.counts.values()):,} images in {report.seconds:.1f} s", title_justify="left")
+    from celebgen_cli.data.planning import counted
+
+    images = counted(sum(report.counts.values()), "image")
+    table = Table(title=f"{images} in {report.seconds:.1f} s", title_justify="left")
     table.add_column("what")
     table.add_column("images", justify="right")
     for name, count in report.counts.items():
@@ -115,7 +118,9 @@ def _summarise(report: "PrepareReport") -> None:
         table.add_row(Text(f"  {name}: {reason}"), "")
     if report.captions:
         table.add_row("captions of your own", f"{report.captions:,}")
-    else:
+        if report.uncaptioned:
+            table.add_row("images without one", f"{report.uncaptioned:,}")
+    if report.rows_without_image is not None:
         table.add_row("annotation rows without an image", f"{report.rows_without_image:,}")
     common.stderr().print(table)
     if report.lossy_source:

@@ -10,6 +10,7 @@ from celebgen_cli.cli import common
 from celebgen_cli.errors import CelebgenError, UsageError
 
 
+@common.terminable
 def serve(
     output: Annotated[
         str,

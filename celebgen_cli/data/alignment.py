@@ -19,6 +19,9 @@ MEAN_FACE = np.array([[69, 111], [108, 111], [88, 136], [72, 152], [105, 152]], 
 In the continuous coordinates of the 178x218 image, where the first pixel's centre is at 0.5.
 """
 
+MIRRORED = [1, 0, 2, 4, 3]
+"""The order of the points in which left and right are exchanged."""
+
 MAX_SCALE = 16.0  # a face enlarged more than this has no detail at all
 
 
@@ -35,7 +38,8 @@ def similarity(points: np.ndarray, target: np.ndarray = MEAN_FACE) -> np.ndarray
         float64 [2, 3]: target ~ points @ M[:, :2].T + M[:, 2].
 
     Raises:
-        CelebgenError: the points are all in one place, or the face would be enlarged more than `MAX_SCALE` times.
+        CelebgenError: the points are all in one place, the face would be enlarged more than `MAX_SCALE` times, or the
+            points fit much better with left and right exchanged: as the person sees them, not the viewer.
     """
     z, w = (p[:, 0] + 1j * p[:, 1] for p in (np.asarray(points, dtype=np.float64), target))
     centered = z - z.mean()
@@ -45,11 +49,19 @@ def similarity(points: np.ndarray, target: np.ndarray = MEAN_FACE) -> np.ndarray
         raise CelebgenError("the landmarks are infinitely far apart")
     if spread == 0:
         raise CelebgenError("the landmarks are all in one place")
-    a = complex((np.conj(centered) * (w - w.mean())).sum() / spread)
+    a, distance = _fit(centered, w - w.mean())
+    if _fit(centered, (w - w.mean())[MIRRORED])[1] < distance / 2:  # of a full profile both fit about as well
+        raise CelebgenError("left and right of the landmarks seem to be exchanged; left is the viewer's left")
     b = w.mean() - a * z.mean()
     if not 0 < abs(a) <= MAX_SCALE:
         raise CelebgenError(f"the face is too small to be aligned: it would be enlarged {abs(a):.0f} times")
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def _fit(z: np.ndarray, w: np.ndarray) -> tuple[complex, float]:
+    """The a of w ~ a z, for points around their means, and the squared distance that is left."""
+    a = complex((np.conj(z) * w).sum() / (np.abs(z) ** 2).sum())
+    return a, float((np.abs(w - a * z) ** 2).sum())
 
 
 def align(image: Image.Image, points: np.ndarray, crop: str, size: int) -> tuple[np.ndarray, np.ndarray]:

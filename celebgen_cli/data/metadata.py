@@ -60,14 +60,15 @@ def read_metadata(source: str, names: list[str], images: list[str], read: Callab
     Raises:
         CelebgenError: a file that is not what its name says; the sentence names the file and the line.
     """
-    found, known, texts = Metadata(), frozenset(images), frozenset(n for n in names if n.lower().endswith(".txt"))
+    found, known = Metadata(), frozenset(images)
+    texts = {posixpath.splitext(name)[0]: name for name in names if name.lower().endswith(".txt")}
     captions: dict[str, list[str]] = {}
     for name in names:
-        if name.rpartition("/")[2] not in FILES:
+        if name.rpartition("/")[2].lower() not in FILES:
             continue
         path = PurePosixPath(name)
         called = f"{source}/{name}"
-        rows = (_json_rows if path.suffix == ".jsonl" else _csv_rows)(called, _decoded(called, read(name)))
+        rows = (_json_rows if path.suffix.lower() == ".jsonl" else _csv_rows)(called, _decoded(called, read(name)))
         found.files += 1
         for line, file_name, said, points in rows:
             image = posixpath.normpath(posixpath.join(str(path.parent), file_name.replace("\\", "/")))
@@ -78,8 +79,8 @@ def read_metadata(source: str, names: list[str], images: list[str], read: Callab
             if points is not None:
                 found.landmarks[image] = points
     for image in images if texts else []:
-        beside = posixpath.splitext(image)[0] + ".txt"
-        if beside in texts:
+        beside = texts.get(posixpath.splitext(image)[0])
+        if beside is not None:
             called = f"{source}/{beside}"
             lines = _decoded(called, read(beside)).splitlines()
             captions.setdefault(image, []).extend(_cleaned(called, 1, lines))
@@ -101,7 +102,7 @@ def _json_rows(called: str, text: str) -> Iterator[_Row]:
             _fail(called, number, f"this is not JSON ({error})")
         if not isinstance(value, dict) or not isinstance(value.get("file_name"), str):
             _fail(called, number, 'a line must be an object with "file_name" and "text"')
-        said: Any = next((value[key] for key in TEXT_COLUMNS if key in value), [])
+        said: Any = next((value[key] for key in TEXT_COLUMNS if value.get(key) is not None), [])
         said = [said] if isinstance(said, str) else said
         if not isinstance(said, list) or not all(isinstance(caption, str) for caption in said):
             _fail(called, number, '"text" must be a caption or a list of captions')
@@ -110,16 +111,20 @@ def _json_rows(called: str, text: str) -> Iterator[_Row]:
 
 
 def _csv_rows(called: str, text: str) -> Iterator[_Row]:
+    first = text.partition("\n")[0]
+    for delimiter, plural in ((";", "semicolons"), ("\t", "tabs")):
+        if delimiter in first and "," not in first:
+            _fail(called, 1, f"the columns are separated by {plural}; separate them by commas")
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [name.strip() for name in reader.fieldnames or []]
         reader.fieldnames = header
         if "file_name" not in header:
-            _fail(called, 1, "there is no column file_name")
+            _fail(called, 1, _without(header, "file_name"))
         column = next((name for name in TEXT_COLUMNS if name in header), None)
         located = set(_COORDINATES) <= set(header)
         if column is None and not located:
-            _fail(called, 1, "there is no column text")
+            _fail(called, 1, _without(header, *TEXT_COLUMNS))
         for row in reader:
             if None in row or None in row.values():
                 _fail(called, reader.line_num, f"a row has other columns than the header's {len(header)}")
@@ -128,6 +133,12 @@ def _csv_rows(called: str, text: str) -> Iterator[_Row]:
             yield reader.line_num, row["file_name"].strip(), [said] if said.strip() else [], points
     except csv.Error as error:
         _fail(called, reader.line_num, f"this cannot be read as CSV ({error})")
+
+
+def _without(header: list[str], *columns: str) -> str:
+    """That a CSV has no such column, or has it in other letters."""
+    other = next((name for name in header if name.lower() in columns), None)
+    return f"there is no column {columns[0]}" + (f"; write {other} in lower case" if other else "")
 
 
 def _points(called: str, line: int, value: Any) -> np.ndarray:

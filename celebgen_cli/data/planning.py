@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -22,8 +22,22 @@ from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.data.metadata import MAX_BYTES as MAX_METADATA
 from celebgen_cli.data.metadata import Metadata, read_metadata
 from celebgen_cli.data.pixels import Item
-from celebgen_cli.data.sources import BadImage, Member, SourceReader, list_files, locate, only_images, open_archive
+from celebgen_cli.data.sources import (
+    BadImage,
+    Member,
+    SourceReader,
+    list_files,
+    locate,
+    only_images,
+    only_unread,
+    open_archive,
+)
 from celebgen_cli.errors import CelebgenError, UsageError
+
+
+def counted(number: int, noun: str) -> str:
+    """The number and the noun in its singular or plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass
@@ -40,7 +54,7 @@ class Plan:
         names: the name of each image; None where numbers say it.
         found: image files in all sources. repeats: files whose number had been met before.
         rejected: (source, name, reason) of images left out so far.
-        rows_without_image: rows of the attribute file that no image belongs to.
+        rows_without_image: rows of the attribute file that no image belongs to; None without annotations.
         partition: "file" or "hash".
         annotations: the annotation files that were read, by kind.
         sentences: what a user should know: assumptions, and differences between files.
@@ -56,7 +70,7 @@ class Plan:
     found: int = 0
     repeats: int = 0
     rejected: list[tuple[str, str, str]] = field(default_factory=list)
-    rows_without_image: int = 0
+    rows_without_image: int | None = None
     partition: str = "file"
     annotations: dict[str, Path] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
@@ -104,6 +118,9 @@ def plan(
     with _no_collections():
         listed = [_list(source) for source in sources]
         chosen = _own(sources, listed) if annotations is None else _celeba(sources, listed, annotations, crop, size)
+    unread = _unread(sources, listed)
+    chosen.rejected += unread
+    chosen.found += len(unread)
     if annotations is None and caption is None and chosen.captions is None and not alignment.wanted:
         _not_celeba(chosen, sources[0])
     if alignment.wanted:
@@ -137,6 +154,7 @@ def _no_collections() -> Iterator[None]:
 class _Listed:
     images: list[str]
     places: list[Member | None]
+    unread: list[str]  # pictures of other formats
     metadata: Metadata
 
 
@@ -154,7 +172,7 @@ def _list(source: Path) -> _Listed:
             except BadImage as error:
                 raise CelebgenError(f"{source.name}/{name}: {error}") from error
 
-        return _Listed(images, places, read_metadata(source.name, names, images, read))
+        return _Listed(images, places, only_unread(names), read_metadata(source.name, names, images, read))
 
 
 def _celeba(sources: Sequence[Path], listed: list[_Listed], folder: Path, crop: str, size: int) -> Plan:
@@ -199,9 +217,7 @@ def _celeba(sources: Sequence[Path], listed: list[_Listed], folder: Path, crop: 
         landmarks = transform_points(points + 0.5, crop, size, aligned=True).astype(np.float32)
     sentences = [f"{sentence}." for sentence in notes.cross_check(files, tables)]
     if partition is None:
-        sentences.append(
-            "There is no partition file: a hash of the number put nine tenths in train and one tenth in valid."
-        )
+        sentences.append("There is no partition file.")
     return Plan(
         items=items,
         codes=hash_partition(ids) if partition is None else notes.look_up(partition, ids),
@@ -227,7 +243,7 @@ def _own(sources: Sequence[Path], listed: list[_Listed]) -> Plan:
     names: list[str] = []
     for index, (source, files_of) in enumerate(zip(sources, listed, strict=True)):
         for name, place in zip(files_of.images, files_of.places, strict=True):
-            where = (os.path.realpath(source), name) if source.is_file() else (os.path.realpath(source / name), "")
+            where = _where(source, name)
             if where in met:  # a folder and one within it, or one source named twice
                 repeats += 1
                 continue
@@ -239,12 +255,12 @@ def _own(sources: Sequence[Path], listed: list[_Listed]) -> Plan:
     if (codes == 1).all():
         codes[:] = 0  # one or two pictures: something must be left to train on
     sentences = [
-        f"There is no list_attr_celeba, so these are taken for pictures of your own: {len(items):,} images, nothing "
-        "known but their names and captions; a hash of the name put nine tenths in train and one tenth in valid."
+        f"There is no list_attr_celeba, so these are taken for pictures of your own: {counted(len(items), 'image')}, "
+        "nothing known but names and captions."
     ]
     unmatched = sum(files_of.metadata.unmatched for files_of in listed)
     if unmatched:
-        sentences.append(f"{unmatched:,} rows of metadata name a file that is not there.")
+        sentences.append(f"{counted(unmatched, 'row')} of metadata named a file that is not there.")
     return Plan(
         items=items,
         codes=codes,
@@ -257,6 +273,22 @@ def _own(sources: Sequence[Path], listed: list[_Listed]) -> Plan:
         partition="hash",
         sentences=sentences,
     )
+
+
+def _where(source: Path, name: str) -> tuple[str, str]:
+    """The same for the same file, by whatever source it is met."""
+    return (os.path.realpath(source), name) if source.is_file() else (os.path.realpath(source / name), "")
+
+
+def _unread(sources: Sequence[Path], listed: list[_Listed]) -> list[tuple[str, str, str]]:
+    """Pictures of formats that are not read, as rejected files."""
+    found: dict[tuple[str, str], tuple[str, str, str]] = {}
+    for source, files_of in zip(sources, listed, strict=True):
+        for name in files_of.unread:
+            found.setdefault(
+                _where(source, name), (source.name, name, "this format is not read; give JPEG, PNG, WebP or AVIF")
+            )
+    return list(found.values())
 
 
 def _not_celeba(chosen: Plan, source: Path) -> None:
@@ -277,8 +309,8 @@ def _aligned(
     chosen: Plan, sources: Sequence[Path], listed: list[_Listed], alignment: Alignment, crop: str, size: int
 ) -> Plan:
     """The images that have landmarks, with those; the others are rejected."""
-    named = {} if alignment.landmarks is None else notes.read_named_landmarks(alignment.landmarks)
-    if not named and not any(files_of.metadata.landmarks for files_of in listed):
+    named = None if alignment.landmarks is None else notes.read_named_landmarks(alignment.landmarks)
+    if named is None and not any(files_of.metadata.landmarks for files_of in listed):
         raise UsageError(
             "--align needs landmarks: give a file in the layout of list_landmarks_align_celeba with --landmarks, or "
             "put them into metadata.jsonl or metadata.csv"
@@ -286,9 +318,10 @@ def _aligned(
     rows, points = [], []
     for row, item in enumerate(chosen.items):
         found = listed[item.source].metadata.landmarks.get(item.name)
-        if found is None:
-            found = named.get(notes.image_stem(PurePosixPath(item.name).name))
         try:
+            if found is None and named is not None:
+                name = item.name if chosen.names is None else chosen.names[row]
+                found = named.find(name, sources[item.source] / item.name)
             if found is None:
                 raise CelebgenError("there are no landmarks to align it by")
             similarity(found + 0.5)
@@ -297,8 +330,10 @@ def _aligned(
             continue
         rows.append(row)
         points.append(found + 0.5)
+    if named is not None and named.unused:
+        chosen.sentences.append(f"{counted(len(named.unused), 'row')} of {named.path} fitted no image.")
     if not rows:
-        raise CelebgenError(f"none of the {len(chosen)} images has usable landmarks: {chosen.rejected[-1][2]}")
+        raise CelebgenError(f"none of {counted(len(chosen), 'image')} has usable landmarks: {chosen.rejected[-1][2]}")
     chosen = chosen.take(np.array(rows, dtype=np.int64))
     chosen.items = [item._replace(points=tuple(p.ravel())) for item, p in zip(chosen.items, points, strict=True)]
     chosen.landmarks = np.stack([transform_points(p, crop, size) for p in points]).astype(np.float32)

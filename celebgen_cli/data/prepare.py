@@ -25,7 +25,7 @@ from celebgen_cli.data import crops
 from celebgen_cli.data.dataset import ARRAYS, FORMAT, FORMAT_VERSION, OPTIONAL_FILES
 from celebgen_cli.data.digests import Digests
 from celebgen_cli.data.pixels import Item, Settings, Task, allocate, compact, fill
-from celebgen_cli.data.planning import Alignment, Plan, hash_partition, mixed, plan
+from celebgen_cli.data.planning import Alignment, Plan, counted, hash_partition, mixed, plan
 from celebgen_cli.data.sources import RECODED_SUFFIXES
 from celebgen_cli.data.texts import write_texts
 from celebgen_cli.data.workplace import JOURNAL, Journal, workplace
@@ -49,11 +49,12 @@ class PrepareReport:
         repeats: files whose number had been met before.
         rejected: files left out, all of them in `rejected.csv`.
         rejected_examples: (file, reason) of the first few of them.
-        rows_without_image: rows of the attribute file that no image belongs to.
+        rows_without_image: rows of the attribute file that no image belongs to; None without annotations.
         seconds: how long it took.
         partition: "file", or "hash" where there was no partition file.
         captions: captions of the user's own in all.
-        lossy_source: the images were encoded with loss after CelebA's own JPEG, so they are no reference for a metric.
+        uncaptioned: images that have none of them.
+        lossy_source: CelebA's images were encoded with loss after its own JPEG, so they are no reference for a metric.
     """
 
     path: Path
@@ -62,10 +63,11 @@ class PrepareReport:
     repeats: int
     rejected: int
     rejected_examples: list[tuple[str, str]]
-    rows_without_image: int
+    rows_without_image: int | None
     seconds: float
     partition: str
     captions: int = 0
+    uncaptioned: int = 0
     lossy_source: bool = False
 
 
@@ -89,9 +91,9 @@ def prepare(
     """Make a prepared dataset (see `celebgen_cli.data.dataset`) of CelebA's aligned images, or of one's own pictures.
 
     CelebA's images are matched with annotations by the number in their names. Where a number is met twice the first
-    source that has it wins; within a split, rows are sorted by number. Images without an annotation row and images that
-    cannot be read are left out, counted and named in `rejected.csv`. Without a partition file, a hash of the number
-    sends nine tenths of the images to *train* and one tenth to *valid*.
+    source that has it wins; within a split, rows are sorted by number. Images without an annotation row, images that
+    cannot be read and pictures of other formats are left out, counted and named in `rejected.csv`. Without a partition
+    file, a hash of the number sends nine tenths of the images to *train* and one tenth to *valid*.
 
     Own pictures have names, and captions where metadata or a text beside them says some (`celebgen_cli.data.metadata`).
 
@@ -123,6 +125,8 @@ def prepare(
     start = time.monotonic()
     out = Path(out)
     sources = [Path(source) for source in sources]
+    # files are called by the name of their source, which `.` and `..` have none of
+    sources = [source.resolve() if source.name in ("", "..") else source for source in sources]
     if landmarks is not None and not align:
         raise UsageError("--landmarks is what --align works with; give both")
     if align and already is not None:
@@ -141,7 +145,7 @@ def prepare(
     for sentence in chosen.sentences:
         announce(sentence)
     needed = len(chosen) * size * size * 3
-    announce(f"{len(chosen):,} images of {size} px take {needed / 2**20:,.0f} MiB in {out}.")
+    announce(f"{counted(len(chosen), 'image')} of {size} px: {needed / 2**20:,.0f} MiB in {out}.")
 
     settings = Settings(sources, crop, already is not None, size)
     with workplace(out, _key(chosen, settings), needed) as folder:
@@ -159,6 +163,7 @@ def prepare(
             digests.abandon()
 
         counts = {}
+        captions = uncaptioned = 0
         for code, split in enumerate(notes.PARTITIONS):
             members_of = np.flatnonzero(chosen.codes == code)
             good = np.array([chosen.items[row].number not in bad for row in members_of], dtype=bool)
@@ -169,17 +174,25 @@ def prepare(
             if counts[split] < len(members_of):
                 compact(folder / split / "images.npy", good)
                 del known[folder / split / "images.npy"]
-            _write_rows(folder / split, chosen.take(members_of[good]))
+            kept = chosen.take(members_of[good])
+            _write_rows(folder / split, kept)
+            said = [len(texts) for texts in kept.captions or [()] * len(kept)]
+            captions += sum(said)
+            uncaptioned += said.count(0)
         if not any(counts.values()):
             example = next(iter(bad.values()))
-            raise CelebgenError(f"none of the {len(chosen)} images could be used; of the first it was said: {example}")
+            tried = counted(len(chosen), "image")
+            raise CelebgenError(f"none of {tried} could be used; of the first it was said: {example}")
+        if chosen.partition == "hash":
+            by = "number" if chosen.names is None else "name"
+            announce(f"A hash of the {by} put {counts['train']:,} in train and {counts['valid']:,} in valid.")
 
         rejected = chosen.rejected + [
             (sources[item.source].name, item.name, bad[item.number]) for item in chosen.items if item.number in bad
         ]
         _write_rejected(folder / "rejected.csv", rejected)
-        lossy = (already is not None and bool(suffixes - {".png"})) or bool(suffixes & RECODED_SUFFIXES)
-        captions = sum(map(len, chosen.captions or []))
+        recoded = suffixes - {".png"} if already is not None else suffixes & RECODED_SUFFIXES
+        lossy = annotations is not None and bool(recoded)  # one's own pictures were never CelebA's JPEG
         summary = _summary(chosen, settings, align, captions, lossy, limit)
         files = [f"{split}/{file}" for split, count in counts.items() if count for file in _files(folder / split)]
         atomic_write_json(
@@ -203,6 +216,7 @@ def prepare(
         seconds=time.monotonic() - start,
         partition=chosen.partition,
         captions=captions,
+        uncaptioned=uncaptioned,
         lossy_source=lossy,
     )
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif"})
 """File endings, lower case, that are taken for images."""
 
+UNREAD_SUFFIXES = frozenset({".bmp", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".tif", ".tiff"})
+"""Endings of pictures that are not read, which somebody may miss."""
+
 RECODED_SUFFIXES = frozenset({".webp", ".avif"})
 """Endings that CelebA itself never has: such a source was encoded again, with loss, by somebody."""
 
@@ -67,6 +70,11 @@ def only_images(names: list[str], source: Path) -> list[str]:
     if not images:
         raise CelebgenError(f"{source} has no image in it ({', '.join(sorted(SUFFIXES))}); name another source")
     return images
+
+
+def only_unread(names: list[str]) -> list[str]:
+    """Those of a source's files that are pictures of a format that is not read, by their endings."""
+    return [name for name in names if os.path.splitext(name)[1].lower() in UNREAD_SUFFIXES]
 
 
 def list_images(source: Path) -> list[str]:

@@ -40,9 +40,9 @@ def image_noise(
 
 
 def check_seed(seed: int) -> None:
-    """Raise UsageError for a seed outside 0 .. 2**64 - 1."""
-    if not 0 <= seed < 2**64:
-        raise UsageError(f"A seed must be from 0 to {2**64 - 1}, not {seed}.")
+    """Raise UsageError for a seed that is no whole number, or outside 0 .. 2**64 - 1."""
+    if not 0 <= seed < 2**64 or seed != int(seed):
+        raise UsageError(f"A seed must be a whole number from 0 to {2**64 - 1}, not {seed}.")
 
 
 def _generator_seed(seed: int, index: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from celebgen_cli.data import crops
 from celebgen_cli.data.alignment import align
-from celebgen_cli.data.annotations.portraits import image_stem, read_named_landmarks
+from celebgen_cli.data.annotations.portraits import read_named_landmarks
 from celebgen_cli.data.sources import BadImage, decode_rgb
 from celebgen_cli.errors import CelebgenError, UsageError
 
@@ -67,7 +67,7 @@ def read_photo(path: Path, crop: str, size: int, *, landmarks: Path | None = Non
 
 
 def _points_of(path: Path, landmarks: Path) -> np.ndarray:
-    found = read_named_landmarks(landmarks).get(image_stem(path.name))
+    found = read_named_landmarks(landmarks).find(str(path), path)
     if found is None:
-        raise CelebgenError(f"{landmarks} has no row for {path.name}; add one with its five points")
+        raise CelebgenError(f"{landmarks} has no row for {path}; add one with its five points")
     return found

@@ -19,11 +19,14 @@ def inspect(dataset: Path) -> Report:
     if not isinstance(info, dict) or info.get("format") != "celebgen-dataset":
         raise CelebgenError(f"{dataset / 'dataset.json'} does not describe a prepared dataset; prepare it again")
     counts, crop = _mapping(info.get("counts")), _mapping(info.get("crop"))
-    report = Report(f"{dataset}: prepared dataset of {sum(counts.values()):,} pictures")
+    report = Report(f"{dataset}: prepared dataset of {_counted(sum(counts.values()), 'picture')}")
     about = report.section("What it is")
     about.add("pictures", f"{info.get('size')} x {info.get('size')} px")
     box = crop.get("box")
-    where = f", box {' '.join(map(str, box))} of 178 x 218" if box else ""
+    frame = "the aligned 178 x 218" if info.get("aligned") else "178 x 218"
+    where = f", box {' '.join(map(str, box))} of {frame}" if box else ""
+    if crop.get("name") == "square":  # its box is that of an aligned image, which these are not
+        where = ", the central squares"
     about.add("crop", f"{crop.get('name')}{where}{', cut before' if info.get('already_cropped') else ''}")
     about.add("resized by", info.get("filter"))
     about.add("aligned", "by landmarks" if info.get("aligned") else None)
@@ -33,8 +36,10 @@ def inspect(dataset: Path) -> Report:
 
     splits = report.section("Splits")
     for name, count in counts.items():
-        splits.add(name, f"{count:,} pictures")
-    splits.add("by", "CelebA's partition file" if info.get("partition") == "file" else "a hash of the number")
+        splits.add(name, _counted(count, "picture"))
+    files = set(_mapping(info.get("sha256")))
+    key = "name" if any(file.endswith("/names.bin") for file in files) else "number"
+    splits.add("by", "CelebA's partition file" if info.get("partition") == "file" else f"a hash of the {key}")
     left = _mapping(info.get("left_out"))
     splits.add("left out", f"{left.get('rejected', 0):,} rejected, {left.get('repeats', 0):,} repeats")
     splits.add("limit", info.get("limit"))
@@ -44,7 +49,6 @@ def inspect(dataset: Path) -> Report:
     captions = info.get("captions") or 0
     told = f"{captions:,} of their own" if captions else "none of their own"
     known.add("captions", told + (", and what the attributes make" if info.get("attributes") else ""))
-    files = set(_mapping(info.get("sha256")))
     for name in ("landmarks", "names"):
         having = [split for split in counts if any(f.startswith(f"{split}/{name}") for f in files)]
         known.add(name, ", ".join(having))
@@ -55,7 +59,7 @@ def inspect(dataset: Path) -> Report:
     for source in info.get("source") or []:
         found = _mapping(source)
         told = "" if found.get("bytes") is None else f", {size(found['bytes'])}"
-        origin.add("source", f"{found.get('name')}: {found.get('images', 0):,} images{told}")
+        origin.add("source", f"{found.get('name')}: {_counted(found.get('images', 0), 'image')}{told}")
     origin.add("tools", ", ".join(f"{name} {version}" for name, version in _mapping(info.get("tools")).items()))
     caches = [path for path in (dataset / "latents").glob("*") if (path / "complete.json").is_file()]
     if caches:
@@ -69,6 +73,10 @@ def inspect(dataset: Path) -> Report:
     if counts.get("valid"):
         nexts.add("", command("celebgen", "evaluate", "fid", "MODEL", dataset))
     return report
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

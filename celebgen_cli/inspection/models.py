@@ -51,10 +51,16 @@ def inspect(model: Path, word: str | None = None) -> Report:
     made = report.section("How it was made")
     made.add("data", f"{data['train_images']:,} training images" if data.get("train_images") else None)
     made.add("training", settings(training))
+    finetuned = _mapping(training.get("finetuned"))
+    if finetuned:
+        pictures = _mapping(finetuned.get("data")).get("train_images", "?")
+        made.add("finetuned", f"{_mapping(finetuned.get('from')).get('name')} with {pictures} pictures")
     for name, values in training.items():
-        inner = _mapping(values)
-        made.add(f"training of {name}", settings(_mapping(inner.get("train")) or inner))
-        made.add(f"loss of {name}", settings(_mapping(inner.get("loss"))))
+        legs = values if isinstance(values, list) else [values]
+        for number, leg in enumerate(map(_mapping, legs), 1):
+            called = f"{name}, leg {number}" if len(legs) > 1 else name
+            made.add(f"training of {called}", settings(_mapping(leg.get("train")) or leg))
+            made.add(f"loss of {called}", settings(_mapping(leg.get("loss"))))
     made.add("calibrated on", settings(_mapping(info.get("calibration")), ("fingerprint",)))
 
     drawing = report.section("How it draws")

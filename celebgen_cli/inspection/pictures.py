@@ -1,10 +1,12 @@
 """A picture that celebgen made: with what words and settings, and the command that makes it again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from celebgen_cli.files import read_json
 from celebgen_cli.inspection.report import Report, command, settings
+from celebgen_cli.models.registry import BOX
 
 _SHOWN = ("prompt", "negative", "seed", "size", "precision", "model", "model_sha256", "celebgen")
 
@@ -42,11 +44,21 @@ def inspect(picture: Path, metadata: Mapping[str, Any]) -> Report:
 def _again(picture: Path, kind: str, done: Mapping[str, Any]) -> str | None:
     if kind == "sample":
         return command("celebgen", "sample", "--from", picture) if "prompt" in done and "seed" in done else None
+    name = done.get("model")
+    boxed = read_json(BOX / "model.json").get("name") if (BOX / "model.json").is_file() else None
+    of: list[object] = [] if name in (None, boxed) else ["--model", name]
     if kind == "interpolate":
-        words: list[object] = ["celebgen", "interpolate", done.get("from", "FROM"), done.get("to", "TO")]
-        seeds = done.get("seeds") or [0]
-        return command(*words, "--seed", seeds[0], "-o", "way.gif")
+        seeds = dict(zip(("seed", "end-seed"), done.get("seeds") or (), strict=False))
+        ends = done.get("from", "FROM"), done.get("to", "TO")
+        how = _options({**done, **seeds}, ("seed", "end-seed", "frames", "steps", "guidance"))
+        return command("celebgen", "interpolate", *ends, *how, "-o", "way.gif", "--pngs", "way", *of)
     if kind == "vary":
-        how = ("--amount", done.get("amount"), "--seed", done.get("seed"))
-        return command("celebgen", "vary", "FACE.png", "-n", 1, *how)
-    return command("celebgen", "edit", "PHOTO", done.get("prompt", ""), "--strength", done.get("strength", 1))
+        return command("celebgen", "vary", "FACE.png", "-n", 1, *_options(done, ("amount", "seed")), *of)
+    how = _options(done, ("strength", "method", "steps", "guidance", "seed"))
+    negative = ["--negative", done["negative"]] if done.get("negative") else []
+    return command("celebgen", "edit", "PHOTO", done.get("prompt", ""), *negative, *how, *of)
+
+
+def _options(done: Mapping[str, Any], names: Sequence[str]) -> list[object]:
+    """Options of the command, as the picture has their values."""
+    return [word for name in names if done.get(name) is not None for word in (f"--{name}", done[name])]

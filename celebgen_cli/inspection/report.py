@@ -81,8 +81,13 @@ def number(value: float) -> str:
 def settings(values: Mapping[str, Any], leave_out: Iterable[str] = ()) -> str:
     """`name value, name value`, of plain values alone."""
     left = set(leave_out)
-    kept = {k: v for k, v in values.items() if k not in left and v is not None and not isinstance(v, dict)}
+    kept = {k: v for k, v in values.items() if k not in left and v is not None and not _nested(v)}
     return ", ".join(f"{k.replace('_', ' ')} {_plain(v)}" for k, v in kept.items())
+
+
+def _nested(value: Any) -> bool:
+    """Whether a value has a line of its own, or many."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, dict) for part in value))
 
 
 def _plain(value: Any) -> str:

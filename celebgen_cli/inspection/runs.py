@@ -54,6 +54,9 @@ def inspect(run: Path, blocks: str = BLOCKS) -> Report:
     if saved:
         count = parameters(run / "checkpoints" / f"step-{saved[-1]:07d}" / "ema.safetensors")
         about.add("parameters", None if count is None else f"{count:,}")
+    if (run / "stopped.json").is_file():
+        stopped = _mapping(read_json(run / "stopped.json"))
+        about.add("stopped", f"at step {stopped.get('step')}: {stopped.get('reason')}; see {run / 'stopped.json'}")
     if (run / "metrics.jsonl").is_file():
         about.add("newest figure", _when((run / "metrics.jsonl").stat().st_mtime))
 

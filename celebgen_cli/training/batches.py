@@ -13,6 +13,7 @@ from celebgen_cli.models.cvae import to_float
 from celebgen_cli.models.devices import sent
 
 HELD_OUT = 50  # without a valid split every 50th image is held out
+FEW = 10  # pictures of which none is held out
 SHARE_OF_FREE = 0.4  # of a GPU's free memory, what pictures or latents may take: training needs the rest
 
 
@@ -69,6 +70,8 @@ def training_and_held_out(
 ) -> tuple[Examples, Examples]:
     """The training rows, and the rows to validate on: the valid split if there is one, else a fiftieth of training.
 
+    Of fewer than `FEW` pictures none is spared: what is learned is then scored on the very same ones.
+
     Both are told in the same wording; None is what suits the training split.
     """
     train = dataset.split("train")
@@ -77,6 +80,8 @@ def training_and_held_out(
     if source is not None:
         return Examples(train, None, wording), Examples(source.split("valid"), None, wording)
     rows = np.arange(len(train))
+    if len(train) < FEW:
+        return Examples(train, rows, wording), Examples(train, rows, wording)
     held = rows % HELD_OUT == HELD_OUT - 1 if len(train) >= HELD_OUT else rows == len(train) - 1
     return Examples(train, rows[~held], wording), Examples(train, rows[held], wording)
 

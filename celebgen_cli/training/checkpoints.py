@@ -161,13 +161,13 @@ def read_checkpoint(path: Path, only: tuple[str, ...] = ("weights", "ema", "opti
 def newest_checkpoint(
     folder: Path, only: tuple[str, ...] = ("weights", "ema", "optimizer")
 ) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, and a sentence for each newer one that is not."""
+    """The newest checkpoint that is whole, and what is wrong with each newer one that is not."""
     damaged: list[str] = []
     for path in reversed(list_checkpoints(folder)):
         try:
             return read_checkpoint(path, only), damaged
         except CelebgenError as error:
-            damaged.append(f"{error}; the checkpoint before it is used")
+            damaged.append(str(error))
     return None, damaged
 
 

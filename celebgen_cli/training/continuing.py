@@ -45,10 +45,17 @@ def goes_on(run: Path, settings: Mapping[str, Any], resume: bool, warn: Callable
         CelebgenError: its config.json cannot be read.
     """
     if not holds_run(run):
+        if resume:
+            warn(f"there is no run in {run} to go on with: a new one begins there")
         return False
     before = read_json(run / "config.json")
     if not isinstance(before, dict):
         raise CelebgenError(f"{run / 'config.json'} does not describe a run; choose another folder")
+    if before.get("format_version", settings.get("format_version")) != settings.get("format_version"):
+        raise CelebgenError(
+            f"{run} has format version {before.get('format_version')}, and this celebgen reads "
+            f"{settings.get('format_version')}; go on with the celebgen that wrote it, or choose another folder"
+        )
     found = differences(before, settings)
     if resume:
         if "data.fingerprint" in found:

@@ -145,10 +145,15 @@ class Trainer:
 
     def _resume(self) -> None:
         checkpoint, damaged = checkpoints.newest_checkpoint(self.folder)
-        for sentence in damaged:
-            self.warn(sentence)
         if checkpoint is None:
+            if damaged:
+                raise CelebgenError(
+                    f"no checkpoint in {self.folder} is whole ({damaged[0]}); choose another folder, and begin with "
+                    f"--init-from {self.run} where its averaged weights are whole"
+                )
             return
+        for sentence in damaged:
+            self.warn(f"{sentence}; the checkpoint of step {checkpoint.step} is used")
         try:
             self.task.module.load_state_dict(checkpoint.weights)
             self.ema.module.load_state_dict(checkpoint.ema)
@@ -199,9 +204,10 @@ class Trainer:
                 cannot be written.
         """
         if self.finished:
+            last = max(self.step, self.config.steps)
             self.warn(
-                f"{self.run} is finished: step {self.step} of {self.config.steps} is done; to train on, give --resume "
-                f"and more --steps than {self.step}"
+                f"{self.run} is finished: step {self.step} of {last} is done; to train on, give --resume and more "
+                f"--steps than {self.step}"
             )
             return {}
         with ExitStack() as stack:
@@ -228,9 +234,12 @@ class Trainer:
             tidy(self.run)
             self._write_config()
             self.metrics.cut(self.step)
+            (self.run / "stopped.json").unlink(missing_ok=True)
         self.training = True
         for observer in self.observers:
             observer.started(self.run, self.step)
+        if self.step and self.step % self.config.sample_every == 0 and not self._picture.exists():
+            self._preview()  # that a stop did not wait for
 
     def _set_pieces(self, pieces: int) -> None:
         """Note in how many micro-batches a batch is computed, in the run too if it is under way."""
@@ -257,6 +266,15 @@ class Trainer:
                 began, counted = time.perf_counter(), 0
                 self._log(metrics)
             report(self.step, config.steps, metrics)
+            # before the checkpoint: whoever is killed in between does the step again, and this with it
+            if self.finished or (self.step % config.sample_every == 0 and not stopping):
+                self._preview()
+                began, counted = time.perf_counter(), 0
+            for observer in self.observers:
+                if found := observer.stepped(self.step, self.ema.module):
+                    self._log(found)
+                    metrics |= found
+                    began, counted = time.perf_counter(), 0
             due = owed or self.step % config.checkpoint_every == 0 or self.finished
             if due or stopping:
                 self._judge()
@@ -268,17 +286,8 @@ class Trainer:
                     if self.writes:
                         self.save()
                     began, counted = time.perf_counter(), 0
-            if (self.step % config.sample_every == 0 or self.finished) and not stopping:
-                self._preview()
-                began, counted = time.perf_counter(), 0
-            for observer in self.observers:
-                if found := observer.stepped(self.step, self.ema.module):
-                    self._log(found)
-                    metrics |= found
-                    began, counted = time.perf_counter(), 0
             if stopping:
-                raise KeyboardInterrupt(f"step {self.step} is on the disk; the same command, or one with --resume, "
-                                        "goes on from it")  # fmt: skip
+                raise KeyboardInterrupt(f"step {self.step} is on the disk; the same command goes on from it")
         return metrics
 
     def _stopping(self, stop: Event) -> bool:
@@ -352,11 +361,15 @@ class Trainer:
     def _preview(self) -> None:
         if not self.writes:
             return
-        picture = self.run / "samples" / f"step-{self.step:07d}.png"
+        picture = self._picture
         with torch.no_grad(), self.autocast():
             self.task.preview(self.ema.module, picture)
         for observer in self.observers:
             observer.sampled(self.step, picture)
+
+    @property
+    def _picture(self) -> Path:
+        return self.run / "samples" / f"step-{self.step:07d}.png"
 
     def _figures(self, loss: Tensor, logged: Logged) -> dict[str, float]:
         """What is logged of a step: means over the whole batch."""

@@ -30,6 +30,7 @@ from celebgen_cli.errors import UsageError
 from celebgen_cli.models.devices import autocast, choose_device
 from celebgen_cli.models.folder import Components, is_model, load_model, networks_of, save_model
 from celebgen_cli.models.registry import BOX, find
+from celebgen_cli.models.text_encoder import CompactText
 from celebgen_cli.training.batches import training_and_held_out
 from celebgen_cli.training.checkpoints import list_checkpoints
 from celebgen_cli.training.diffusion import DiffusionTask
@@ -109,6 +110,10 @@ def finetune(
     asked = [identity, asdict(config), caption, align, str(landmarks), __version__, where.type]
     key = hashlib.sha256(json.dumps([asked, [_stamps(source) for source in sources]]).encode()).hexdigest()
     room = 40 * sum(parameter.numel() for parameter in parts.unet.parameters())  # two checkpoints, and the model
+    if caption is None and not _is_dataset(sources[0]):
+        announce(f"Pictures without a caption of their own are learned as {CAPTION!r}; --caption says what they show.")
+    elif caption is not None and isinstance(parts.text, CompactText) and (new := parts.text.unknown_words(caption)):
+        announce(f"warning: the text encoder never saw {', '.join(map(repr, new[:8]))}, so that names nothing here")
     with workplace(output, key, room) as folder:
         dataset = sources[0] if _is_dataset(sources[0]) else folder / "work" / "data"
         if len(sources) > 1 and _is_dataset(sources[0]):
@@ -143,7 +148,7 @@ def _train(
     text, cvae = parts.text.to(where), parts.cvae.to(where)
     mixed, wording = autocast(where, config.precision), choose_wording(split, None, None)
     pairs = [
-        (examples, encode(cvae, text, examples, dataset / "latents", mixed, lambda done, total: None))
+        (examples, encode(cvae, text, examples, dataset / "latents", mixed, lambda done, total: None, run / "latents"))
         for examples in training_and_held_out(data, None, wording)
     ]
     schedule = Schedule.from_dict(parts.info["schedule"])

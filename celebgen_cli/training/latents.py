@@ -65,8 +65,12 @@ def encode(
     folder: Path,
     autocast: Callable[[], AbstractContextManager[None]],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    otherwise: Path | None = None,
 ) -> Latents:
     """Posteriors of all `examples`, from `folder` if they are there, else encoded (with progress) and kept there.
+
+    What is damaged is encoded again. Where `folder` cannot be written, beside a dataset that is for reading alone, they
+    are kept in `otherwise`.
 
     Where the CVAE is on a GPU with room for them, they are copied to it. Many processes encode a share each, and the
     main one writes.
@@ -74,23 +78,53 @@ def encode(
     Raises:
         CelebgenError: they cannot be written, or another process cannot see what the main one wrote.
     """
-    path = folder / _key(cvae, text, examples, autocast)
-    if not same((path / "complete.json").exists()):
+    key, config = _key(cvae, text, examples, autocast), cvae.config
+    shape = (2, len(examples), config.latent_channels, config.latent_size, config.latent_size)
+    places = [place / key for place in (folder, otherwise) if place is not None]
+    path = same(next((place for place in places if _stored(place, shape) is not None), None))
+    if path is None:
+        path = same(_place(folder, otherwise) / key if world().main else None)
         encoded = _encoded(cvae, text, examples, autocast)
         if world().main:
-            _write(path, encoded, cvae, len(examples), progress)
+            _write(path, encoded, shape, progress)
         else:
             for _ in encoded:
                 pass
         barrier()
-    if not (path / "complete.json").exists():
+    latents = _stored(path, shape)
+    if latents is None:
         raise CelebgenError(
             f"process {world().rank} cannot see {path}, which the first process wrote; put the dataset on a disk that "
             "all machines share"
         )
-    latents = Latents(np.load(path / "mean.npy", mmap_mode="r"), np.load(path / "logvar.npy", mmap_mode="r"))
     device = cvae.prior.queries.device
     return latents.to_device(device) if fits(latents.mean.nbytes + latents.logvar.nbytes, device) else latents
+
+
+def _stored(path: Path, shape: tuple[int, ...]) -> Latents | None:
+    """The latents of this shape in a folder of the cache; None where they are not there, or not whole."""
+    if not (path / "complete.json").exists():
+        return None
+    try:
+        mean, logvar = (np.load(path / f"{name}.npy", mmap_mode="r") for name in ("mean", "logvar"))
+    except (OSError, ValueError, EOFError):
+        return None
+    if any(array.shape != shape or array.dtype != np.float16 for array in (mean, logvar)):
+        return None
+    return Latents(mean, logvar)
+
+
+def _place(folder: Path, otherwise: Path | None) -> Path:
+    """Where the cache can be written: found out before anything is encoded."""
+    for place in (folder, otherwise):
+        if place is not None:
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=place):
+                    return place
+            except OSError as error:
+                reason = error.strerror
+    raise CelebgenError(f"cannot write the latents to {folder}: {reason}; make it writable, or free some space")
 
 
 def _encoded(
@@ -125,12 +159,10 @@ def _encoded(
 def _write(
     path: Path,
     encoded: Iterable[tuple[np.ndarray, np.ndarray]],
-    cvae: CVAE,
-    count: int,
+    shape: tuple[int, ...],
     progress: Callable[[int, int], None],
 ) -> None:
-    config = cvae.config
-    shape = (2, count, config.latent_channels, config.latent_size, config.latent_size)
+    count = shape[1]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".latents-", dir=path.parent))

@@ -41,10 +41,13 @@ def warm_start(module: Any, state: Mapping[str, Any], source: Path) -> None:
     Raises:
         CelebgenError: they are of networks of another size.
     """
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
+    own = {name: list(value.shape) for name, value in module.state_dict().items()}
+    theirs = {name: list(value.shape) for name, value in state.items()}
+    if own != theirs:
+        names = [name for name in {**own, **theirs} if own.get(name) != theirs.get(name)]
+        here, there = (f"{sizes[names[0]]}" if names[0] in sizes else "none" for sizes in (own, theirs))
         raise CelebgenError(
-            f"the weights of {source} do not fit this preset and text encoder ({str(error).splitlines()[1].strip()}); "
-            "start from a run or model of the same sizes"
-        ) from error
+            f"{len(names)} of the {len(own)} tensors of {source} do not fit this preset and text encoder, the first "
+            f"{names[0]} ({there} there, {here} here); start from a run or model of the same kind and sizes"
+        )
+    module.load_state_dict(state)

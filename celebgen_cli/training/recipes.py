@@ -65,6 +65,8 @@ def train_clip(
                 raise UsageError(f"{init_from} has no compact text encoder to start from; give a train-clip run")
             preparing.warm_start(task.model.clip.text, other.to_open_clip(), init_from)
         else:
+            if (kind := runs.read_config(init_from)["kind"]) != "clip":
+                raise UsageError(f"{init_from} is a run of kind '{kind}'; give a train-clip run, or a model")
             preparing.warm_start(task.model, runs.averaged_weights(init_from)[1], init_from)
     settings["token_ids"] = task.token_ids  # the words may change later, the rows that were trained do not
     trainer = Trainer(
@@ -235,7 +237,7 @@ def prepare_prior(
     cvae.prior.requires_grad_(True)
     mixed = autocast(where, config.precision)
     pairs = [
-        (examples, encode(cvae, text, examples, order.dataset / "latents", mixed, progress))
+        (examples, encode(cvae, text, examples, order.dataset / "latents", mixed, progress, run / "latents"))
         for examples in training_and_held_out(data, held, wording)
     ]
 
@@ -303,7 +305,7 @@ def prepare_diffusion(
     text, cvae = frozen.text.to(where), frozen.cvae.to(where)
     mixed = autocast(where, config.precision)
     pairs = [
-        (examples, encode(cvae, text, examples, order.dataset / "latents", mixed, progress))
+        (examples, encode(cvae, text, examples, order.dataset / "latents", mixed, progress, output / "latents"))
         for examples in training_and_held_out(data, held, wording)
     ]
 

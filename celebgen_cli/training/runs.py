@@ -32,6 +32,8 @@ def read_config(run: Path) -> dict[str, Any]:
     config = read_json(run / "config.json")
     if not isinstance(config, dict) or config.get("format") != FORMAT or config.get("format_version") != FORMAT_VERSION:
         raise CelebgenError(f"{run / 'config.json'} is not of a celebgen run of format version {FORMAT_VERSION}")
+    if not isinstance(config.get("kind"), str):
+        raise CelebgenError(f"{run / 'config.json'} does not say what was trained; choose another folder")
     return dict(config)
 
 

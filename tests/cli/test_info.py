@@ -179,3 +179,41 @@ def test_verify_names_an_altered_file(chain: Chain, tmp_path: Path, name: str, f
 def test_verify_of_what_has_no_digests(chain: Chain, tmp_path: Path) -> None:
     invoke("sample", "man", "-o", tmp_path / "b.png", "--model", chain.model, "--steps", 1)
     assert "is a picture" in one_sentence(invoke("info", tmp_path / "b.png", "--verify"), 2)
+
+
+def test_what_a_picture_says_makes_it_again(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("interpolate", "young woman", "old man", "--frames", 3, "--steps", 2, "--guidance", 3, "--seed", 4,
+             "--end-seed", 9, "--model", chain.model)  # fmt: skip
+    assert invoke(*words, "-o", "q.gif", "--pngs", "q").exit_code == 0
+    again = shlex.split(told("q/frame_0001.png")["To make it again"])
+    assert again[:2] == ["celebgen", "interpolate"] and again[-2] == "--model"
+    out = invoke(*again[1:-1], chain.model)
+    assert out.exit_code == 0, out.stderr
+    assert Path("way/frame_0001.png").read_bytes() == Path("q/frame_0001.png").read_bytes()
+    Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save("photo.png")
+    edit = ("edit", "photo.png", "old man", "--method", "noise", "--seed", 5, "--steps", 2, "--negative", "hat",
+            "--model", chain.model)  # fmt: skip
+    assert invoke(*edit, "-o", "e.png").exit_code == 0
+    again = shlex.split(told("e.png")["To make it again"])
+    assert invoke(*["photo.png" if w == "PHOTO" else w for w in again[1:-1]], chain.model, "-o", "f.png").exit_code == 0
+    with Image.open("e.png") as first, Image.open("f.png") as second:
+        assert np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_why_a_run_stopped(chain: Chain, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(chain.clip, tmp_path / "run"))
+    assert "stopped" not in told(run)
+    (run / "stopped.json").write_text(json.dumps({"step": 21, "reason": "the loss of step 21 is nan", "rows": [3]}))
+    assert told(run)["stopped"].startswith("at step 21: the loss of step 21 is nan")
+
+
+@pytest.mark.parametrize("name", ["model", "unet", "dataset"])
+def test_another_format_version(chain: Chain, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(chain.folder / name, tmp_path / name))
+    (file,) = (copy / n for n in ("model.json", "config.json", "dataset.json") if (copy / n).is_file())
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**content, "format_version": 2}), encoding="utf-8")
+    assert "format version 2" in one_sentence(invoke("info", copy), 1)
+    assert json.loads(invoke("info", copy, "--json").stdout)["format_version"] == 2
+    assert "does not exist" in one_sentence(invoke("info", tmp_path / "none"), 1)

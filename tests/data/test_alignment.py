@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from scipy.optimize import least_squares
 
-from celebgen_cli.data.alignment import MEAN_FACE, align, similarity, transform_points
+from celebgen_cli.data.alignment import MEAN_FACE, MIRRORED, align, similarity, transform_points
 from celebgen_cli.data.crops import CROPS
 from celebgen_cli.errors import CelebgenError
 
@@ -99,6 +99,26 @@ def test_points_of_an_aligned_image_go_with_its_crop() -> None:
     got = transform_points(points, "face178", 128, aligned=True)
     np.testing.assert_allclose(got[0, :3], [[0, 0], [128, 128], [64, 64]])
     assert np.isnan(got[0, 4, 0])
+
+
+@given(st.floats(0.3, 20), st.integers(0, 1000))
+@pytest.mark.parametrize("angle", [0.0, 0.4, -1.5, np.pi])
+def test_points_named_from_the_persons_side_are_refused(angle: float, scale: float, seed: int) -> None:
+    """A rotation alone, upside down as well, or points some pixels beside are no such thing."""
+    noise = np.random.default_rng(seed).normal(size=(5, 2)) * 3
+    points = moved(MEAN_FACE + noise, angle, scale, (70, -9))
+    similarity(points)
+    with pytest.raises(CelebgenError, match="seem to be exchanged; left is the viewer's left"):
+        similarity(points[MIRRORED])
+
+
+def test_a_turned_head_is_not_refused() -> None:
+    """The nose of a head turned by 50 degrees is near the farther eye; its points keep their order."""
+    turned = MEAN_FACE - MEAN_FACE.mean(0)
+    turned = turned * (np.cos(np.radians(50)), 1) + np.outer([0, 0, 22, 6, 6], (np.sin(np.radians(50)), 0))
+    similarity(turned)
+    with pytest.raises(CelebgenError, match="exchanged"):
+        similarity(turned[MIRRORED])
 
 
 def test_landmarks_that_cannot_be_used() -> None:

@@ -106,13 +106,13 @@ OWN = ["holiday/anna.jpg", "my uncle.png", "000007.v2"]
 
 @pytest.mark.parametrize("layout", [official, kaggle])
 @pytest.mark.parametrize("header", [True, False])
-def test_portraits_are_found_by_stem(tmp_path: Path, layout: Callable[..., bytes], header: bool) -> None:
+def test_portraits_are_found_by_name(tmp_path: Path, layout: Callable[..., bytes], header: bool) -> None:
     content = layout(HEADER, POINTS, OWN)
     if not header:
         content = content.split(b"\n", 2 if layout is official else 1)[-1]
     found = read_named_landmarks(write(tmp_path, content))
-    assert list(found) == ["anna", "my uncle", "000007.v2"]
-    np.testing.assert_array_equal(np.stack(list(found.values())), POINTS.reshape(3, 5, 2))
+    assert list(found.points) == [("holiday", "anna"), ("my uncle",), ("000007.v2",)]
+    np.testing.assert_array_equal(np.stack(list(found.points.values())), POINTS.reshape(3, 5, 2))
 
 
 def test_portraits_have_fractions_quotes_and_columns_by_name(tmp_path: Path) -> None:
@@ -120,9 +120,35 @@ def test_portraits_have_fractions_quotes_and_columns_by_name(tmp_path: Path) -> 
     rows = [",".join([f'"name, {i}.JPG"', *map(str, row[::-1])]) for i, row in enumerate(values.tolist())]
     content = "\n".join([",".join(["file_name", *HEADER[::-1]]), *rows])
     found = read_named_landmarks(write(tmp_path, content.encode()))
-    assert list(found) == ["name, 0", "name, 1", "name, 2"]
-    np.testing.assert_array_equal(np.stack(list(found.values())), values.reshape(3, 5, 2))
-    assert next(iter(found.values())).dtype == np.float64
+    assert list(found.points) == [("name, 0",), ("name, 1",), ("name, 2",)]
+    np.testing.assert_array_equal(np.stack(list(found.points.values())), values.reshape(3, 5, 2))
+    assert next(iter(found.points.values())).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "place", "row"),
+    [
+        (["x/1.jpg"], "y/1.jpg", "all/y/1.jpg", None),
+        (["x/1.jpg", "y/1.jpg"], "y/1.png", "all/y/1.png", 1),
+        (["1.jpg"], "x/y/1.jpg", "x/y/1.jpg", 0),
+        (["1.jpg", "x/1.jpg"], "x/1.jpg", "x/1.jpg", 1),
+        (["1.jpg", "x/1.jpg"], "1.jpg", "all/1.jpg", 0),
+        (["/home/anna/all/x/1.jpg"], "x/1.jpg", "elsewhere/x/1.jpg", 0),  # the folder was moved
+        (["x\\1.jpg", "y\\1.jpg"], "1.jpg", "y/1.jpg", 1),  # of several folders' rows those of this one
+        (["ax/1.jpg"], "x/1.jpg", "x/1.jpg", None),
+    ],
+)
+def test_folders_in_names_count(tmp_path: Path, rows: list[str], name: str, place: str, row: int | None) -> None:
+    named = read_named_landmarks(write(tmp_path, "".join(f"{r} {i}{' 7' * 9}\n" for i, r in enumerate(rows)).encode()))
+    found = named.find(name, Path(place))
+    assert (None if found is None else found[0, 0]) == row
+    assert len(named.unused) == len(rows) - (row is not None)
+
+
+def test_two_rows_that_fit_equally_well(tmp_path: Path) -> None:
+    named = read_named_landmarks(write(tmp_path, b"x/1.jpg" + b" 7" * 10 + b"\ny/1.jpg" + b" 7" * 10))
+    with pytest.raises(CelebgenError, match=r"the rows 'x/1' and 'y/1' of .* fit 1\.jpg equally well; leave one"):
+        named.find("1.jpg", Path("z/1.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +159,7 @@ def test_portraits_have_fractions_quotes_and_columns_by_name(tmp_path: Path) -> 
         (b"anna.jpg" + b" 7" * 9 + b" 1e9\n", "line 1: the value '1e9' is not a number"),
         (b"anna.jpg" + b",7" * 9 + b",\n", "line 1: the value '' is not a number"),
         (b'"anna.jpg' + b",7" * 10 + b"\n", "line 1: the row cannot be read as CSV"),
-        (b"a/anna.jpg" + b" 7" * 10 + b"\nb/anna.png" + b" 7" * 10, "line 2: the image 'anna' has a row already"),
+        (b"a/anna.jpg" + b" 7" * 10 + b"\na/anna.png" + b" 7" * 10, "line 2: the image 'a/anna' has a row already"),
         (b"," + b"7," * 9 + b"7\n", "line 1: a row has no image name"),
         (b"2\nanna.jpg" + b" 7" * 10 + b"\n", "the count says 2 rows and the file has 1"),
         (kaggle(HEADER, POINTS, OWN).replace(b"nose_y", b"nose_z"), "line 1: the header .*'nose_y'"),

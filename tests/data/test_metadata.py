@@ -56,6 +56,18 @@ def test_landmarks_in_either() -> None:
         np.testing.assert_array_equal(found.landmarks["a.jpg"], np.reshape(numbers, (5, 2)))
 
 
+def test_endings_and_names_in_capitals() -> None:
+    line = '{"file_name": "x/a.jpg", "text": "one"}'
+    table = "file_name,text\na.jpg,three\n"
+    found = read({"x/a.jpg": "", "x/a.TXT": "two", "Metadata.JSONL": line, "x/Metadata.csv": table})
+    assert found.captions == {"x/a.jpg": ("one", "three", "two")}
+
+
+def test_null_is_no_caption() -> None:
+    lines = ['{"file_name": "a.jpg", "text": null}', '{"file_name": "b.jpg", "text": null, "caption": "b"}']
+    assert read({"a.jpg": "", "b.jpg": "", "metadata.jsonl": "\n".join(lines)}).captions == {"b.jpg": ("b",)}
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "..\\..\\a.jpg", "x/../../a.jpg", ""])
 def test_names_that_lead_elsewhere_lead_nowhere(name: str) -> None:
     found = read({"deep/a.jpg": "", "deep/metadata.jsonl": json.dumps({"file_name": name, "text": "x"})})
@@ -79,6 +91,10 @@ def test_names_that_lead_elsewhere_lead_nowhere(name: str) -> None:
         ("metadata.csv", "file_name,text\na.jpg,x\0y\n", "line 2: there is a NUL character"),
         ("metadata.csv", "name,text\na.jpg,x\n", "no column file_name"),
         ("metadata.csv", "file_name,words\na.jpg,x\n", "no column text"),
+        ("metadata.csv", "file_name;text\na.jpg;x\n", "line 1: the columns are separated by semicolons; separate them"),
+        ("metadata.csv", '"text"\t"file_name"\nx\ta.jpg\n', "line 1: the columns are separated by tabs"),
+        ("metadata.csv", "File_Name,text\na.jpg,x\n", "no column file_name; write File_Name in lower case"),
+        ("metadata.csv", "file_name,Caption\na.jpg,x\n", "no column text; write Caption in lower case"),
         ("metadata.csv", "file_name,text\na.jpg,x,y\n", "line 2: a row has other columns"),
         ("metadata.csv", "file_name,text\na.jpg\n", "line 2: a row has other columns"),
         ("metadata.csv", 'file_name,text\n"a.jpg,x\n', "cannot be read as CSV"),

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from celebgen_cli.data.alignment import MEAN_FACE
+from celebgen_cli.data.alignment import MEAN_FACE, MIRRORED
 from celebgen_cli.data.dataset import Split, open_dataset
-from celebgen_cli.data.planning import plan
+from celebgen_cli.data.planning import Alignment, plan
 from celebgen_cli.data.prepare import prepare
 from celebgen_cli.errors import CelebgenError, UsageError
 from tests.command import invoke, one_sentence
@@ -106,8 +106,6 @@ def test_celebas_landmarks_and_captions_beside_it(tmp_path: Path) -> None:
 
 def test_splits_follow_names_not_positions(photos: Path, tmp_path: Path) -> None:
     def codes(folder: Path) -> dict[str, int]:
-        from celebgen_cli.data.planning import Alignment
-
         chosen = plan([folder], None, "square", 32, Alignment(), None)
         assert chosen.names is not None
         return dict(zip(chosen.names, chosen.codes.tolist(), strict=True))
@@ -164,3 +162,55 @@ def test_landmarks_that_nobody_asked_for_are_mentioned(photos: Path, tmp_path: P
     assert any("--align" in sentence for sentence in said)
     report = prepare([photos], tmp_path / "aligned", annotations=None, size=32, workers=1, align=True)
     assert (sum(report.counts.values()), report.rejected) == (1, 3)
+
+
+def test_landmarks_of_equal_names_in_two_folders(photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 400)).save(photos / "holiday" / "anna.jpg")
+    table = tmp_path / "points.csv"
+    points = {
+        "anna.jpg": MEAN_FACE + 3,
+        "holiday/anna.jpg": MEAN_FACE * 1.5,
+        "dora": MEAN_FACE[MIRRORED],
+        "x/carl": MEAN_FACE,
+    }
+    table.write_text("".join(f"{n},{','.join(map(str, p.ravel() - 0.5))}\n" for n, p in points.items()))
+    chosen = plan([photos], None, "face178", 64, Alignment(True, table), None)
+    assert {item.name: item.points for item in chosen.items} == {
+        name: tuple(points[name].ravel().tolist()) for name in ("anna.jpg", "holiday/anna.jpg")
+    }
+    reasons = {name: reason for _, name, reason in chosen.rejected}
+    assert "left and right" in reasons["dora.jpeg"] and "no landmarks" in reasons["holiday/carl.webp"]
+    assert f"1 row of {table} fitted no image." in chosen.sentences
+
+
+def test_all_that_is_said_is_so(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts are those of the images that were kept, and nothing is told of CelebA where it is not."""
+    (photos / "dora.jpeg").write_bytes(b"no picture")
+    for name in ("old.bmp", "holiday/scan.TIFF", "notes.md"):
+        (photos / name).write_bytes(b"whatever")
+    monkeypatch.chdir(photos)
+    monkeypatch.setenv("COLUMNS", "200")
+    done = invoke("prepare", ".", "holiday", "-o", tmp_path / "out", "--size", 32, "--workers", 1)
+    assert done.exit_code == 0, done.stderr
+    dataset = open_dataset(tmp_path / "out")
+    counts = dataset.info["counts"]
+    assert sum(counts.values()) == 3
+    assert f"A hash of the name put {counts['train']} in train and {counts['valid']} in valid." in done.stderr
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert "captions of your own 3 " in said and "images without one 1 " in said and "annotation" not in said
+    assert "with loss" not in said and dataset.info["lossy_source"] is False  # there is a WebP among them
+    assert (dataset.info["captions"], dataset.info["left_out"]) == (3, {"rejected": 3, "repeats": 2})
+    assert [source["name"] for source in dataset.info["source"]] == ["photos", "holiday"]
+    rejected = (tmp_path / "out" / "rejected.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in rejected] == [
+        "file", "photos/dora.jpeg", "photos/holiday/scan.TIFF", "photos/old.bmp",
+    ]  # fmt: skip
+    told = invoke("info", tmp_path / "out").stdout
+    assert "square, the central squares\n" in told and "a hash of the name\n" in told
+
+
+def test_one_picture_is_one(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (50, 50)).save(tmp_path / "in" / "a.png")
+    done = invoke("prepare", tmp_path / "in", "-o", tmp_path / "out", "--size", 32, "--workers", 1)
+    assert "1 image of 32 px" in done.stderr and "1 image in" in done.stderr and "1 images" not in done.stderr

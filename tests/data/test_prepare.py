@@ -237,7 +237,7 @@ def test_missing_annotations_are_asked_for(original: Path, tmp_path: Path) -> No
 def test_no_usable_image_is_an_error(celeba: Path, tmp_path: Path) -> None:
     for path in (celeba / "img_align_celeba").iterdir():
         path.write_text("broken")
-    with pytest.raises(CelebgenError, match="none of the 20 images could be used.*not a JPEG"):
+    with pytest.raises(CelebgenError, match="none of 20 images could be used.*not a JPEG"):
         prepare([celeba / "img_align_celeba"], tmp_path / "out", annotations=celeba, size=32, workers=1)
     for path in list((celeba / "img_align_celeba").iterdir()):
         path.rename(path.with_name(f"9{path.name}"))

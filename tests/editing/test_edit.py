@@ -220,8 +220,23 @@ def test_landmarks_put_the_face_where_celeba_has_it(tmp_path: Path) -> None:
     assert photo.points == points.tolist()
     assert np.abs(photo.pixels.astype(int) - crop_and_resize(image, "face178", 178)).max() <= 1
     rows.write_text("otto.png " + " ".join(map(str, points.ravel().tolist())) + "\n")
-    with pytest.raises(CelebgenError, match=r"no row for anna\.png"):
+    with pytest.raises(CelebgenError, match=r"no row for .*anna\.png"):
         read_photo(tmp_path / "anna.png", "face178", 178, landmarks=rows)
+
+
+def test_landmarks_of_another_folder_or_of_the_other_side_are_refused(tmp_path: Path) -> None:
+    points = np.array([[69, 111], [108, 111], [88, 136], [72, 152], [105, 152]])
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        noise_image(178, 218).save(tmp_path / folder / "1.png")
+    rows = tmp_path / "points.txt"
+    rows.write_text("x/1.png " + " ".join(map(str, points.ravel().tolist())) + "\n")
+    assert read_photo(tmp_path / "x" / "1.png", "face178", 32, landmarks=rows).points == points.tolist()
+    with pytest.raises(CelebgenError, match=r"no row for .*1\.png"):
+        read_photo(tmp_path / "y" / "1.png", "face178", 32, landmarks=rows)
+    rows.write_text("1.png " + " ".join(map(str, points[[1, 0, 2, 4, 3]].ravel().tolist())) + "\n")
+    with pytest.raises(CelebgenError, match=r"1\.png cannot be edited: left and right .* exchanged"):
+        read_photo(tmp_path / "x" / "1.png", "face178", 32, landmarks=rows)
 
 
 def test_a_photo_that_is_cut_already(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from celebgen_cli.data.captions import Wording, describe, is_true_of
 from celebgen_cli.data.dataset import Dataset, open_dataset
 from celebgen_cli.training import batches
 from celebgen_cli.training.batches import (
+from tests.evaluation.conftest import write_dataset
     Examples,
     batch_rows,
     chunks,
@@ -147,6 +148,17 @@ def test_what_is_held_out(dataset32: Path) -> None:
         assert sorted([*train.rows, *held.rows]) == list(range(count))
     _, held = training_and_held_out(only_train(data, 200), data)
     assert held.split.name == "valid"
+
+
+@pytest.mark.parametrize(("count", "trained", "held"), [(1, 1, 1), (9, 9, 9), (10, 9, 1), (49, 48, 1), (100, 98, 2)])
+def test_how_many_are_held_out(tmp_path: Path, count: int, trained: int, held: int) -> None:
+    """Of very few none is spared: what is learned is scored on the same ones."""
+    images = np.zeros((count, 32, 32, 3), np.uint8)
+    labels = np.where(np.arange(count * 40).reshape(count, 40) % 3 == 0, 1, -1).astype(np.int8)
+    dataset = open_dataset(write_dataset(tmp_path / "few", images, labels, "train"))
+    train, other = training_and_held_out(dataset)
+    assert (len(train), len(other)) == (trained, held)
+    assert count < 10 or not set(train.rows) & set(other.rows)
 
 
 def test_chunks() -> None:

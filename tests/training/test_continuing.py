@@ -41,7 +41,15 @@ def never(sentence: str) -> None:
 
 def test_no_run_no_going_on(tmp_path: Path) -> None:
     assert not goes_on(tmp_path, SETTINGS, False, never)
-    assert not goes_on(tmp_path, SETTINGS, True, never)
+    told: list[str] = []
+    assert not goes_on(tmp_path, SETTINGS, True, told.append)
+    assert told == [f"there is no run in {tmp_path} to go on with: a new one begins there"]
+
+
+def test_a_run_of_another_version_is_refused(run: Path) -> None:
+    for resume in (False, True):
+        with pytest.raises(CelebgenError, match="has format version 1, and this celebgen reads 2"):
+            goes_on(run, changed(format_version=2), resume, never)
 
 
 @pytest.mark.parametrize("more", [

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.training import checkpoints
@@ -363,6 +365,37 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(tmp_path: Path, n
     again.train()
     assert_equal_runs(whole, again)
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
+
+
+def test_no_whole_checkpoint_is_no_new_run(tmp_path: Path) -> None:
+    trainer(tmp_path, replace(CONFIG, steps=20)).train()
+    for path in (tmp_path / "checkpoints").glob("*/optimizer.safetensors"):
+        path.write_bytes(path.read_bytes()[:-1])
+    before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    with pytest.raises(CelebgenError, match=r"no checkpoint in .* is whole \(.*optimizer.*; choose another folder"):
+        trainer(tmp_path, resume=True)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before
+
+
+def test_a_picture_that_a_stop_did_not_wait_for_is_drawn_later(tmp_path: Path) -> None:
+    class Drawing(Toy):
+        def preview(self, ema: nn.Module, path: Path) -> None:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"drawn")
+            super().preview(ema, path)
+
+    config = replace(CONFIG, steps=40, checkpoint_every=10, sample_every=10)
+    pictures = tmp_path / "run" / "samples"
+    trainer(tmp_path / "run", config, task=Drawing()).train()
+    whole = sorted(path.name for path in pictures.iterdir())
+    assert whole == [f"step-{step:07d}.png" for step in (10, 20, 30, 40)]
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-0000040")
+    (pictures / "step-0000030.png").unlink()
+    (pictures / "step-0000040.png").unlink()
+    task = Drawing()
+    trainer(tmp_path / "run", config, resume=True, task=task).train()
+    assert task.previews == ["step-0000030.png", "step-0000040.png"]
+    assert sorted(path.name for path in pictures.iterdir()) == whole
 
 
 def test_a_half_written_line_of_metrics_is_dropped(tmp_path: Path) -> None:

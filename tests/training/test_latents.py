@@ -105,6 +105,37 @@ def test_a_broken_off_encoding_is_done_again(
     assert len(run(tmp_path, examples)) == 20
 
 
+@pytest.mark.parametrize("damage", ["cut", "shape", "gone"])
+def test_a_damaged_cache_is_encoded_again(
+    tmp_path: Path, examples: Examples, counted: list[int], damage: str
+) -> None:
+    whole = run(tmp_path, examples)
+    (path,) = tmp_path.glob("*/mean.npy")
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        np.save(path, whole.mean[:, :5])
+    again = run(tmp_path, examples)
+    assert len(counted) == 2 and np.array_equal(again.mean, whole.mean) and np.array_equal(again.logvar, whole.logvar)
+    run(tmp_path, examples)
+    assert len(counted) == 2
+
+
+def test_beside_a_dataset_for_reading_alone_they_are_kept_elsewhere(
+    tmp_path: Path, examples: Examples, counted: list[int]
+) -> None:
+    (tmp_path / "file").write_text("in the way of a folder")
+    first, second = tmp_path / "file" / "latents", tmp_path / "run" / "latents"
+    for _ in range(2):
+        encode(tiny_cvae(), tiny_text(), examples, first, nullcontext, otherwise=second)
+        assert len(counted) == 1 and len(list(second.glob("*/complete.json"))) == 1
+    with pytest.raises(CelebgenError, match="cannot write the latents to .*latents: .*; make it writable"):
+        encode(tiny_cvae(), tiny_text(), examples, first, nullcontext)
+    assert len(counted) == 1
+
+
 def test_a_full_disk_is_one_sentence(tmp_path: Path, examples: Examples, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 

@@ -8,7 +8,7 @@ from celebgen_cli.data.annotations.files import (
     find_annotations,
     image_number,
 )
-from celebgen_cli.data.annotations.portraits import image_stem, read_named_landmarks
+from celebgen_cli.data.annotations.portraits import NamedLandmarks, image_stem, read_named_landmarks
 from celebgen_cli.data.annotations.tables import (
     BOX,
     POINTS,
@@ -33,6 +33,7 @@ __all__ = [
     "Attributes",
     "Boxes",
     "Landmarks",
+    "NamedLandmarks",
     "Numbers",
     "Tables",
     "cross_check",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,18 +26,74 @@ def image_stem(name: str) -> str:
     return stem if stem and f"{dot}{suffix}".lower() in SUFFIXES else last
 
 
-def read_named_landmarks(path: Path) -> dict[str, np.ndarray]:
+Parts = tuple[str, ...]
+"""The folders and the stem of an image's name."""
+
+
+def image_parts(name: str) -> Parts:
+    """The folders in a name and the image's stem (see `image_stem`); empty where there is no name."""
+    stem = image_stem(name)
+    return (*PurePosixPath(name.replace("\\", "/")).parts[:-1], stem) if stem else ()
+
+
+class NamedLandmarks:
+    """Landmarks of images by their paths; a row may have more or fewer folders than are known of the image.
+
+    Attributes:
+        path: the file that they are from.
+        points: float64 [5, 2] of each row, x and y of the points in the order of
+            `celebgen_cli.data.annotations.POINTS`, in pixels of the image as it is.
+        unused: rows that were found for no image so far.
+    """
+
+    def __init__(self, path: Path, points: dict[Parts, np.ndarray]) -> None:
+        self.path = path
+        self.points = points
+        self.unused = set(points)
+        self._ending: dict[Parts, list[Parts]] = {}
+        for row in points:
+            for start in range(len(row)):
+                self._ending.setdefault(row[start:], []).append(row)
+
+    def find(self, name: str, place: Path) -> np.ndarray | None:
+        """The points of an image: `name` is the end of the row's path or the other way round.
+
+        Of several such rows it is the one that has most in common with the end of the image's whole path.
+
+        Args:
+            name: the image as it is called, with the folders that a row with folders must agree with.
+            place: where the image is.
+
+        Raises:
+            CelebgenError: two rows fit equally well.
+        """
+        called, whole = image_parts(name), image_parts(place.absolute().as_posix())
+        shorter = [called[start:] for start in range(1, len(called)) if called[start:] in self.points]
+        ranks = {row: (_common(row, whole), row == called) for row in shorter + self._ending.get(called, [])}
+        if not ranks:
+            return None
+        most = max(ranks.values())
+        best = [row for row, rank in ranks.items() if rank == most]
+        self.unused.difference_update(best)
+        if len(best) > 1:
+            rows = " and ".join(repr("/".join(row)[:80]) for row in best[:2])
+            raise CelebgenError(f"the rows {rows} of {self.path} fit {name} equally well; leave one of them out")
+        return self.points[best[0]]
+
+
+def _common(one: Parts, other: Parts) -> int:
+    """How many parts two paths have in common, from their ends."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(one), reversed(other), strict=False)))
+
+
+def read_named_landmarks(path: Path) -> NamedLandmarks:
     """Read landmarks in the layout of `list_landmarks_align_celeba` for images with any names.
 
     Text or CSV, with a header (columns in any order) or without, with a count line or without, plain or gzipped.
     Names may have an ending and a folder or not, and spaces in either dialect. Values may have fractions.
 
-    Returns:
-        For each image, by its stem (see `image_stem`): float64 [5, 2], x and y of the points in the order of
-        `celebgen_cli.data.annotations.POINTS`, in pixels of the image as it is.
-
     Raises:
-        CelebgenError: unreadable, a row of another length, a value that is no number, an image named twice, other
+        CelebgenError: unreadable, a row of another length, a value that is no number, a path that is there twice, other
             columns than expected, fewer or more rows than the count line says. The sentence names file and line.
     """
     lines = read_bytes(path).decode("utf-8").splitlines()
@@ -49,24 +106,21 @@ def read_named_landmarks(path: Path) -> dict[str, np.ndarray]:
     if rows and (found := _header(path, rows[0], comma)) is not None:
         order = found
         rows.pop(0)
-    points: dict[str, np.ndarray] = {}
+    points: dict[Parts, np.ndarray] = {}
     for number, line in rows:
         name, values = _row(path, number, line, comma)
-        stem = image_stem(name)
-        if not stem:
+        parts = image_parts(name)
+        if not parts:
             fail(path, number, "a row has no image name")
-        if stem in points:
-            fail(
-                path,
-                number,
-                f"the image {stem[:80]!r} has a row already; images with landmarks need names of their own",
-            )
-        points[stem] = np.array(values, dtype=np.float64)[order].reshape(len(POINTS), 2)
+        if parts in points:
+            called = "/".join(parts)[:80]
+            fail(path, number, f"the image {called!r} has a row already; images with landmarks need paths of their own")
+        points[parts] = np.array(values, dtype=np.float64)[order].reshape(len(POINTS), 2)
     if count is not None and count != len(points):
         fail(path, 1, f"the count says {count} rows and the file has {len(points)}; it is cut off or was edited")
     if not points:
         raise CelebgenError(f"{path} has no rows; a row is an image's name and ten numbers")
-    return points
+    return NamedLandmarks(path, points)
 
 
 def _header(path: Path, row: tuple[int, str], comma: bool) -> list[int] | None:
