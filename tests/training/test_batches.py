@@ -11,7 +11,6 @@ from celebgen_cli.data.captions import Wording, describe, is_true_of
 from celebgen_cli.data.dataset import Dataset, open_dataset
 from celebgen_cli.training import batches
 from celebgen_cli.training.batches import (
-from tests.evaluation.conftest import write_dataset
     Examples,
     batch_rows,
     chunks,
@@ -23,6 +22,7 @@ from tests.evaluation.conftest import write_dataset
     torch_generator,
     training_and_held_out,
 )
+from tests.evaluation.conftest import write_dataset
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (10, 10), (7, 20), (1, 4), (16, 4)])
