@@ -47,6 +47,9 @@ def test_no_run_no_going_on(tmp_path: Path) -> None:
 
 
 def test_a_run_of_another_version_is_refused(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    (run / "config.json").write_text(json.dumps({**config, "format_version": 1}), encoding="utf-8")
+    assert goes_on(run, changed(format_version=1), False, never)
     for resume in (False, True):
         with pytest.raises(CelebgenError, match="has format version 1, and this celebgen reads 2"):
             goes_on(run, changed(format_version=2), resume, never)
