@@ -204,6 +204,7 @@ class Trainer:
                 cannot be written.
         """
         if self.finished:
+            self._owed_preview()
             last = max(self.step, self.config.steps)
             self.warn(
                 f"{self.run} is finished: step {self.step} of {last} is done; to train on, give --resume and more "
@@ -238,8 +239,7 @@ class Trainer:
         self.training = True
         for observer in self.observers:
             observer.started(self.run, self.step)
-        if self.step and self.step % self.config.sample_every == 0 and not self._picture.exists():
-            self._preview()  # that a stop did not wait for
+        self._owed_preview()
 
     def _set_pieces(self, pieces: int) -> None:
         """Note in how many micro-batches a batch is computed, in the run too if it is under way."""
@@ -267,9 +267,6 @@ class Trainer:
                 self._log(metrics)
             report(self.step, config.steps, metrics)
             # before the checkpoint: whoever is killed in between does the step again, and this with it
-            if self.finished or (self.step % config.sample_every == 0 and not stopping):
-                self._preview()
-                began, counted = time.perf_counter(), 0
             for observer in self.observers:
                 if found := observer.stepped(self.step, self.ema.module):
                     self._log(found)
@@ -286,6 +283,9 @@ class Trainer:
                     if self.writes:
                         self.save()
                     began, counted = time.perf_counter(), 0
+            if self.finished or (self.step % config.sample_every == 0 and not stopping):
+                self._preview()
+                began, counted = time.perf_counter(), 0
             if stopping:
                 raise KeyboardInterrupt(f"step {self.step} is on the disk; the same command goes on from it")
         return metrics
@@ -357,6 +357,12 @@ class Trainer:
             os.replace(temporary, self.run / "best.safetensors")
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _owed_preview(self) -> None:
+        """Draw the picture of a step whose checkpoint is there, but that a stop did not wait for."""
+        due = self.finished or self.step % self.config.sample_every == 0
+        if self.step and due and not self._picture.exists():
+            self._preview()
 
     def _preview(self) -> None:
         if not self.writes:

@@ -30,7 +30,9 @@ CALLS = [
         1,
         "nowhere",
     ),
-    (("train-clip", "{dataset}", "-o", "run", "--preset", "tiny", "--init-from", "{vae}"), 1, "do not fit this preset"),
+    (("train-clip", "{dataset}", "-o", "run", "--preset", "tiny", "--init-from", "{vae}"), 2, "is a run of kind 'vae'"),
+    (("train-clip", "{dataset}", "-o", "run", "--preset", "tiny", "--init-from", "celebgen-base128"), 1,
+     "tensors of celebgen-base128 do not fit this preset"),
     (
         ("train-vae", "{dataset}", "-o", "run", "--text", "nowhere", "--preset", "tiny"),
         2,

@@ -389,6 +389,9 @@ def test_a_picture_that_a_stop_did_not_wait_for_is_drawn_later(tmp_path: Path) -
     trainer(tmp_path / "run", config, task=Drawing()).train()
     whole = sorted(path.name for path in pictures.iterdir())
     assert whole == [f"step-{step:07d}.png" for step in (10, 20, 30, 40)]
+    (pictures / "step-0000040.png").unlink()
+    trainer(tmp_path / "run", config, resume=True, task=Drawing()).train()  # finished, but for that
+    assert sorted(path.name for path in pictures.iterdir()) == whole
     shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-0000040")
     (pictures / "step-0000030.png").unlink()
     (pictures / "step-0000040.png").unlink()

@@ -46,8 +46,8 @@ def test_observers_are_told_what_happens(tmp_path: Path) -> None:
     trainer(tmp_path, SHORT, observers=[diary]).train()
     usual = ["double", "images_per_second", "loss", "memory"]
     assert diary.lines == [
-        ("started", 0), ("logged", 2, usual), ("logged", 2, ["mine"]), ("logged", 4, usual),
-        ("sampled", 4, "step-0000004.png"), ("logged", 4, ["score"]), "closed",
+        ("started", 0), ("logged", 2, usual), ("logged", 2, ["mine"]), ("logged", 4, usual), ("logged", 4, ["score"]),
+        ("sampled", 4, "step-0000004.png"), "closed",
     ]  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert {"step": 2, "mine": 7.0} in lines
