@@ -32,7 +32,7 @@ CALLS = [
     ),
     (("train-clip", "{dataset}", "-o", "run", "--preset", "tiny", "--init-from", "{vae}"), 2, "is a run of kind 'vae'"),
     (("train-clip", "{dataset}", "-o", "run", "--preset", "tiny", "--init-from", "celebgen-base128"), 1,
-     "tensors of celebgen-base128 do not fit this preset"),
+     "do not fit this preset and text encoder"),
     (
         ("train-vae", "{dataset}", "-o", "run", "--text", "nowhere", "--preset", "tiny"),
         2,
