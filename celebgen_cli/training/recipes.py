@@ -13,6 +13,7 @@ from celebgen_cli.errors import UsageError
 from celebgen_cli.models.devices import autocast, choose_device, memory_format
 from celebgen_cli.models.folder import Components, is_model
 from celebgen_cli.models.presets import preset as find_preset
+from celebgen_cli.models.registry import find
 from celebgen_cli.models.text_encoder import CompactText
 from celebgen_cli.models.unet import INITS
 from celebgen_cli.processes import barrier, world
@@ -59,6 +60,7 @@ def train_clip(
     preload(where, train, held_out)
     task = CLIPTask(sizes.clip, train, held_out, config.batch_size, config.seed, loss)
     if init_from is not None and not runs.has_checkpoint(output):
+        init_from = find(init_from, strict=False)
         if is_model(init_from):  # a model has the text tower alone
             other = runs.load_components(init_from, ("text",)).text
             if not isinstance(other, CompactText):
