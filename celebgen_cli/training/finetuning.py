@@ -125,7 +125,8 @@ def finetune(
                 caption=caption or CAPTION, announce=announce,
             )  # fmt: skip
         trained = _train(parts, dataset, folder / "work" / "run", config, where, report)
-        save_model(_finished(parts, trained, identity, config, name or output.name), folder / "model", _storage(parts))
+        storage = str(parts.info.get("storage", "fp32"))  # as the base's
+        save_model(_finished(parts, trained, identity, config, name or output.name), folder / "model", storage)
         for path in (folder / "model").iterdir():
             os.replace(path, folder / path.name)
         shutil.rmtree(folder / "model")
@@ -177,10 +178,6 @@ def _finished(
     info |= {"name": name, "celebgen": __version__, "training": {**info.get("training", {}), "finetuned": finetuned}}
     parts.info = info
     return parts
-
-
-def _storage(parts: Components) -> str:
-    return str(parts.info.get("storage", "fp32"))
 
 
 def _is_dataset(path: Path) -> bool:

@@ -14,6 +14,7 @@ from celebgen_cli.models.folder import load_model as load_parts
 from celebgen_cli.pipeline import load_model
 from tests.command import invoke, one_sentence, start
 from tests.faces import draw_face
+from tests.networks import write_tiny_model
 
 FEW = ("--steps", 6, "--batch-size", 8, "--device", "cpu", "-q")
 
@@ -52,6 +53,18 @@ def test_only_the_denoiser_is_another(tuned: Path) -> None:
     assert before.calibration is not None
     assert after.calibration is not None
     assert all(torch.equal(a, b) for a, b in zip(before.calibration, after.calibration, strict=True))
+
+
+def test_weights_are_stored_as_the_models_were(portraits: Path, tmp_path: Path) -> None:
+    """And those that did not learn are the same to the last bit, in 8 bit too."""
+    base = write_tiny_model(tmp_path / "base", storage="int8")
+    out = invoke("finetune", portraits, "-o", tmp_path / "mine", "--model", base, "--caption", "woman", *FEW)
+    assert out.exit_code == 0, out.output
+    assert json.loads((tmp_path / "mine" / "model.json").read_text())["storage"] == "int8"
+    before, after = (load_parts(tmp_path / name) for name in ("base", "mine"))
+    for name in ("text", "cvae"):
+        ours, theirs = getattr(before, name).state_dict(), getattr(after, name).state_dict()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
 
 
 def test_what_the_model_says_of_itself(tuned: Path) -> None:
