@@ -1,4 +1,4 @@
-"""The two errors that a user sees: one clear sentence each, no traceback."""
+"""The two errors that a user sees, one clear sentence each, no traceback; and words that sentences are made of."""
 
 
 class CelebgenError(Exception):
@@ -16,3 +16,8 @@ class UsageError(CelebgenError):
 def first_line(error: BaseException) -> str:
     """An error of a library, cut to what fits into a sentence; its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def counted(number: int, noun: str) -> str:
+    """The number and the noun in its singular or plural."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -104,7 +104,7 @@ def _summarise(report: "PrepareReport") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from celebgen_cli.data.planning import counted
+    from celebgen_cli.errors import counted
 
     images = counted(sum(report.counts.values()), "image")
     table = Table(title=f"{images} in {report.seconds:.1f} s", title_justify="left")

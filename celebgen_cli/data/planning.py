@@ -32,12 +32,7 @@ from celebgen_cli.data.sources import (
     only_unread,
     open_archive,
 )
-from celebgen_cli.errors import CelebgenError, UsageError
-
-
-def counted(number: int, noun: str) -> str:
-    """The number and the noun in its singular or plural."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+from celebgen_cli.errors import CelebgenError, UsageError, counted
 
 
 @dataclass

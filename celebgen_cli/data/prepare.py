@@ -25,11 +25,11 @@ from celebgen_cli.data import crops
 from celebgen_cli.data.dataset import ARRAYS, FORMAT, FORMAT_VERSION, OPTIONAL_FILES
 from celebgen_cli.data.digests import Digests
 from celebgen_cli.data.pixels import Item, Settings, Task, allocate, compact, fill
-from celebgen_cli.data.planning import Alignment, Plan, counted, hash_partition, mixed, plan
+from celebgen_cli.data.planning import Alignment, Plan, hash_partition, mixed, plan
 from celebgen_cli.data.sources import RECODED_SUFFIXES
 from celebgen_cli.data.texts import write_texts
 from celebgen_cli.data.workplace import JOURNAL, Journal, workplace
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import CelebgenError, UsageError, counted
 from celebgen_cli.files import atomic_write_json, read_json, sha256_file
 
 __all__ = ["PrepareReport", "hash_partition", "prepare"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from celebgen_cli.errors import CelebgenError
+from celebgen_cli.errors import CelebgenError, counted
 from celebgen_cli.files import read_json
 from celebgen_cli.inspection.report import Report, bytes_below, command, size
 
@@ -19,7 +19,7 @@ def inspect(dataset: Path) -> Report:
     if not isinstance(info, dict) or info.get("format") != "celebgen-dataset":
         raise CelebgenError(f"{dataset / 'dataset.json'} does not describe a prepared dataset; prepare it again")
     counts, crop = _mapping(info.get("counts")), _mapping(info.get("crop"))
-    report = Report(f"{dataset}: prepared dataset of {_counted(sum(counts.values()), 'picture')}")
+    report = Report(f"{dataset}: prepared dataset of {counted(sum(counts.values()), 'picture')}")
     about = report.section("What it is")
     about.add("pictures", f"{info.get('size')} x {info.get('size')} px")
     box = crop.get("box")
@@ -36,7 +36,7 @@ def inspect(dataset: Path) -> Report:
 
     splits = report.section("Splits")
     for name, count in counts.items():
-        splits.add(name, _counted(count, "picture"))
+        splits.add(name, counted(count, "picture"))
     files = set(_mapping(info.get("sha256")))
     key = "name" if any(file.endswith("/names.bin") for file in files) else "number"
     splits.add("by", "CelebA's partition file" if info.get("partition") == "file" else f"a hash of the {key}")
@@ -59,7 +59,7 @@ def inspect(dataset: Path) -> Report:
     for source in info.get("source") or []:
         found = _mapping(source)
         told = "" if found.get("bytes") is None else f", {size(found['bytes'])}"
-        origin.add("source", f"{found.get('name')}: {_counted(found.get('images', 0), 'image')}{told}")
+        origin.add("source", f"{found.get('name')}: {counted(found.get('images', 0), 'image')}{told}")
     origin.add("tools", ", ".join(f"{name} {version}" for name, version in _mapping(info.get("tools")).items()))
     caches = [path for path in (dataset / "latents").glob("*") if (path / "complete.json").is_file()]
     if caches:
@@ -73,10 +73,6 @@ def inspect(dataset: Path) -> Report:
     if counts.get("valid"):
         nexts.add("", command("celebgen", "evaluate", "fid", "MODEL", dataset))
     return report
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
