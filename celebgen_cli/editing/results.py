@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from celebgen_cli import __version__
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import UsageError
 from celebgen_cli.files import atomic_write_bytes
 from celebgen_cli.sampling.outputs import SUFFIXES
 from celebgen_cli.sampling.settings import check_path
@@ -31,13 +31,13 @@ def check_free(paths: Iterable[Path], force: bool) -> None:
     """Refuse, before anything is drawn, to write where something is.
 
     Raises:
-        CelebgenError: with what to do.
+        UsageError: with what to do.
     """
     for path in paths:
         if path.is_dir():
-            raise CelebgenError(f"{path} is a folder; give the name of a file")
+            raise UsageError(f"{path} is a folder; give the name of a file")
         if path.exists() and not force:
-            raise CelebgenError(f"{path} exists; add --force to overwrite it")
+            raise UsageError(f"{path} exists; add --force to overwrite it")
 
 
 def described(model: Any, kind: str, what: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,10 +73,10 @@ class Place:
         """Find out before anything is drawn whether the folder can be one.
 
         Raises:
-            CelebgenError: it cannot.
+            UsageError: it cannot.
         """
         if self.kind == "folder" and Path(self.path).exists() and not Path(self.path).is_dir():
-            raise CelebgenError(f"{self.path} is a file; give a folder with -o DIR, or a name that ends in .png")
+            raise UsageError(f"{self.path} is a file; give a folder with -o DIR, or a name that ends in .png")
 
     def find(self, job: Job, metadata: Mapping[str, Any]) -> tuple[Path, bool]:
         """The path of a job, and whether its face is there already.
@@ -84,7 +84,7 @@ class Place:
         In a folder a name that another job has taken gets a number behind it.
 
         Raises:
-            CelebgenError: another picture is there. UsageError: the pattern gave this name before.
+            UsageError: another picture is there, or the pattern gave this name before.
         """
         if self.kind == "folder":
             stem = Path(self.path, _filled(DEFAULT_PATTERN, job, metadata))
@@ -108,9 +108,9 @@ class Place:
         if made_as(path, metadata):
             return path, True
         if path.is_dir():
-            raise CelebgenError(f"{path} is a folder; give another name with -o")
+            raise UsageError(f"{path} is a folder; give another name with -o")
         if not self.force:
-            raise CelebgenError(f"{path} exists and is another picture; add --force to overwrite it")
+            raise UsageError(f"{path} exists and is another picture; add --force to overwrite it")
         return path, False
 
     def forget(self) -> None:

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import UsageError
 from celebgen_cli.files import atomic_path, atomic_write_bytes
 from celebgen_cli.sampling.batches import Drawn
 from celebgen_cli.sampling.jobs import Digest, parameters_of
@@ -54,14 +54,14 @@ class Sheet:
         None: which faces there will be is not known yet; then only what is no such sheet is refused.
 
         Raises:
-            CelebgenError: with what to do.
+            UsageError: with what to do.
         """
         if self.force or not self.path.exists():
             return
         if self.path.is_dir():
-            raise CelebgenError(f"{self.path} is a folder; give {self.option} the name of a file")
+            raise UsageError(f"{self.path} is a folder; give {self.option} the name of a file")
         if (_MARK + (digest or "")).encode() not in self.path.read_bytes():
-            raise CelebgenError(f"{self.path} exists and shows something else; add --force to overwrite it")
+            raise UsageError(f"{self.path} exists and shows something else; add --force to overwrite it")
 
     def add(self, drawn: Drawn) -> None:
         """Take a face in."""
@@ -72,7 +72,7 @@ class Sheet:
         """Write the file.
 
         Raises:
-            CelebgenError: it cannot be written, or shows other faces and may not be overwritten.
+            CelebgenError: it cannot be written. UsageError: it shows other faces and may not be overwritten.
         """
         self.check(self._digest.hex)
 

@@ -96,7 +96,7 @@ def test_nothing_is_overwritten_unasked(here: Path, chain: Chain) -> None:
         ("vary", sampled, "-n", 2, "-o", "near"),
         ("vary", sampled, "-n", 1, "-o", "far", "--grid", "there.png"),
     ):
-        assert "exists; add --force" in one_sentence(invoke(*words, "--model", chain.model), 1)
+        assert "exists; add --force" in one_sentence(invoke(*words, "--model", chain.model), 2)
     assert sorted(p.name for p in here.rglob("*.*")) == [
         "0000-0-man_0.3_2.png", "0000_0_man.png", "frame_0001.png", "photo.png", "there.gif", "there.png",
     ]  # fmt: skip

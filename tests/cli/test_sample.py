@@ -208,7 +208,7 @@ def test_models_that_will_not_do(here: Path, model_folder: Path) -> None:
 
 def test_a_file_in_the_folders_place(here: Path, model_folder: Path) -> None:
     Path("faces").write_text("", encoding="utf-8")
-    assert "faces is a file" in one_sentence(invoke("sample", "man", "-o", "faces", "--model", model_folder), 1)
+    assert "faces is a file" in one_sentence(invoke("sample", "man", "-o", "faces", "--model", model_folder), 2)
 
 
 def test_without_a_prompt_through_the_installed_command(tmp_path: Path) -> None:

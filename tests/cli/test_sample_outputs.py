@@ -62,7 +62,7 @@ def test_what_is_there_stays(here: Path, model_folder: Path) -> None:
     paths(*words, "face.png")
     before = Path("face.png").stat().st_mtime_ns
     assert paths(*words, "face.png") == ["face.png"]
-    error = one_sentence(invoke("sample", *words, "face.png", "--steps", 1), 1)
+    error = one_sentence(invoke("sample", *words, "face.png", "--steps", 1), 2)
     assert error == "error: face.png exists and is another picture; add --force to overwrite it"
     assert Path("face.png").stat().st_mtime_ns == before
     assert paths(*words, "face.png", "--steps", 1, "--force") == ["face.png"]
@@ -162,7 +162,7 @@ def test_sheets(here: Path, model_folder: Path) -> None:
     assert [row["existed"] for row in again[:4]] == [True] * 4
     assert content == {name: Path(name).read_bytes() for name in content}
     for option, name in (("--grid", "a.png"), ("--gif", "a.gif"), ("--html", "a.html")):
-        error = one_sentence(invoke("sample", "old man", option, name, "-o", "new", "--model", model_folder), 1)
+        error = one_sentence(invoke("sample", "old man", option, name, "-o", "new", "--model", model_folder), 2)
         assert f"{name} exists and shows something else; add --force" in error
     assert not Path("new").exists()
     from_stdin = paths(*words[2:], *sheets[:2], stdin="man\nwoman\n")
