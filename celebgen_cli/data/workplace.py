@@ -92,7 +92,10 @@ def _same(folder: Path, key: str) -> bool:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    if not folder.is_dir():
+        return 0
+    stats = (path.stat() for path in folder.rglob("*") if path.is_file())
+    return sum(min(stat.st_size, 512 * getattr(stat, "st_blocks", 2**53)) for stat in stats)  # files may have holes
 
 
 def _check_room(out: Path, needed: int) -> None:

@@ -187,7 +187,8 @@ class Trainer:
             "watch": self.watch.state(),
         }
         self.metrics.sync()
-        checkpoints.write_checkpoint(self.folder, self.step, tensors, state, self.config.keep, self.best_step)
+        keep = self.config.keep + self.watch.climbing  # a good one too
+        checkpoints.write_checkpoint(self.folder, self.step, tensors, state, keep, self.best_step)
 
     @property
     def finished(self) -> bool:
@@ -325,8 +326,11 @@ class Trainer:
             atomic_write_json(
                 self.run / "stopped.json", {"step": trouble.step + 1, "reason": trouble.reason, "rows": rows}
             )
-        names = [path.name for path in checkpoints.list_checkpoints(self.folder)]
-        good = [name for name in names if int(name.removeprefix("step-")) <= trouble.step]
+        found = checkpoints.list_checkpoints(self.folder)
+        good = [path.name for path in found if int(path.name.removeprefix("step-")) <= trouble.step]
+        if good and self.writes:
+            for path in found[len(good) :]:  # written by a stop amid the climb; --resume would go on from the newest
+                checkpoints.remove_checkpoint(path)
         shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
         batch = f"its batch is rows {shown} of the training split (all in {self.run / 'stopped.json'})" if rows else ""
         raise CelebgenError(
@@ -370,8 +374,9 @@ class Trainer:
         picture = self._picture
         with torch.no_grad(), self.autocast():
             self.task.preview(self.ema.module, picture)
-        for observer in self.observers:
-            observer.sampled(self.step, picture)
+        if self.training and picture.exists():  # a run that was finished before has no observers
+            for observer in self.observers:
+                observer.sampled(self.step, picture)
 
     @property
     def _picture(self) -> Path:

@@ -36,10 +36,12 @@ class Metrics:
         """Drop lines of steps that will be done again, and one that a kill cut off."""
         if not self.path.exists():
             return
-        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        before = self.path.read_bytes()
+        lines = before.decode("utf-8", errors="replace").splitlines()
         kept = [line for line in lines if _step_of(line) is not None and (_step_of(line) or 0) <= step]
-        if kept != lines:
-            atomic_write_bytes(self.path, "".join(line + "\n" for line in kept).encode("utf-8"))
+        after = "".join(line + "\n" for line in kept).encode("utf-8")
+        if after != before:
+            atomic_write_bytes(self.path, after)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

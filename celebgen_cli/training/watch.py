@@ -18,7 +18,6 @@ HISTORY = 200  # losses whose median is the measure
 # (losses that must have been seen, distances above the median, steps in a row): a climb is called divergence when it is
 # high for long, or absurd for a moment. Neither a single hard batch nor warm-up looks like that.
 RULES = ((50, 10.0, 25), (3, 1000.0, 5))
-DOUBTFUL = 3  # steps in a row after which a climb is no single hard batch any more
 SKIPPED = 25  # steps in a row that a gradient scaler may skip; it halves its scale each time
 
 
@@ -52,8 +51,8 @@ class Watch:
 
     @property
     def climbing(self) -> bool:
-        """Whether the last losses were far above the median: what is learnt now may have to be thrown away."""
-        return len(self._climbing) >= DOUBTFUL
+        """Whether the last loss was far above the median: what is learnt now may have to be thrown away."""
+        return bool(self._climbing)
 
     def state(self) -> dict[str, Any]:
         """What has been seen, for a checkpoint: a run that goes on must judge as one that was never stopped."""

@@ -210,18 +210,40 @@ def test_a_loss_that_is_no_number_stops_and_spoils_no_checkpoint(tmp_path: Path,
             assert tensor.isfinite().all(), f"{path.name} holds weights that are no numbers"
 
 
-def test_a_loss_that_diverges_gives_up_no_checkpoint(tmp_path: Path) -> None:
-    class Climbing(Toy):
-        def loss(self, step: int, part: Part | None = None) -> tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]:
-            loss, logged = super().loss(step, part)
-            return loss + (100.0 if step >= 77 else 0.0), logged
+class Climbing(Toy):
+    def loss(self, step: int, part: Part | None = None) -> tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]:
+        loss, logged = super().loss(step, part)
+        return loss + (100.0 if step >= 77 else 0.0), logged
 
-    config = replace(CONFIG, steps=500, checkpoint_every=5, keep=1, sample_every=500)
-    with pytest.raises(CelebgenError, match=r"the loss diverges: .*, from step 78 on, so training stopped; .* up to "
-                       r"step-0000075 are good"):  # fmt: skip
+
+# the last of them is due at the first or second step of the climb
+@pytest.mark.parametrize(("every", "good"), [(5, 75), (39, 39), (78, 0), (79, 0)])
+def test_a_loss_that_diverges_gives_up_no_checkpoint(tmp_path: Path, every: int, good: int) -> None:
+    config = replace(CONFIG, steps=500, checkpoint_every=every, keep=1, sample_every=500)
+    said = rf"up to step-{good:07d} are good" if good else "start with a lower"
+    with pytest.raises(CelebgenError, match=rf"the loss diverges: .*, from step 78 on, so training stopped; .*{said}"):
         trainer(tmp_path, config, task=Climbing()).train()
-    assert list_checkpoints(tmp_path / "checkpoints")[-1].name == "step-0000075"
+    found = [path.name for path in list_checkpoints(tmp_path / "checkpoints")]
+    assert found[-1:] == [f"step-{good:07d}"][: len(found)]
+    assert bool(found) == bool(good)
     assert json.loads((tmp_path / "stopped.json").read_text(encoding="utf-8"))["step"] == 78
+
+
+def test_a_stop_amid_a_climb_loses_nothing_and_spoils_nothing(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=500, checkpoint_every=50, keep=1, sample_every=500)
+
+    def interrupt(done: int, steps: int, figures: Mapping[str, float]) -> None:
+        if done == 82:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path, config, task=Climbing()).train(interrupt)
+    found = [path.name for path in list_checkpoints(tmp_path / "checkpoints")]
+    assert found[0] == "step-0000050"
+    assert found[-1] in ("step-0000082", "step-0000083")
+    with pytest.raises(CelebgenError, match=r"from step 78 on, .* up to step-0000050 are good: go on from it"):
+        trainer(tmp_path, config, resume=True, task=Climbing()).train()
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-0000050"]
 
 
 def test_a_spike_delays_a_checkpoint(tmp_path: Path) -> None:

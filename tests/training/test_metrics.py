@@ -1,6 +1,7 @@
 """The file of figures: appended, cut where a run goes on, and whole whatever was killed."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_what_a_kill_cut_off_is_dropped(tmp_path: Path, rest: str) -> None:
     metrics.add(1, {"loss": 2.0})
     with metrics.path.open("ab") as file:
         file.write(rest.encode("utf-8", "surrogateescape"))
+    metrics.cut(9)
+    metrics.add(2, {"loss": 1.0})
+    assert [line["step"] for line in lines(metrics.path)] == [1, 2]
+
+
+def test_a_last_line_without_an_end_costs_no_other(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    metrics.add(1, {"loss": 2.0})
+    os.truncate(metrics.path, metrics.path.stat().st_size - 1)
     metrics.cut(9)
     metrics.add(2, {"loss": 1.0})
     assert [line["step"] for line in lines(metrics.path)] == [1, 2]

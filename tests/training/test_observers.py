@@ -38,12 +38,17 @@ class Diary(Observer):
         self.lines.append("closed")
 
 
+class Painter(Toy):
+    def preview(self, ema: nn.Module, path: Path) -> None:
+        save_grid(np.full((1, 4, 6, 3), 200, np.uint8), path)
+
+
 SHORT = replace(CONFIG, steps=4, checkpoint_every=4, sample_every=4, log_every=2)
 
 
 def test_observers_are_told_what_happens(tmp_path: Path) -> None:
     diary = Diary()
-    trainer(tmp_path, SHORT, observers=[diary]).train()
+    trainer(tmp_path, SHORT, task=Painter(), observers=[diary]).train()
     usual = ["double", "images_per_second", "loss", "memory"]
     assert diary.lines == [
         ("started", 0), ("logged", 2, usual), ("logged", 2, ["mine"]), ("logged", 4, usual), ("logged", 4, ["score"]),
@@ -52,6 +57,22 @@ def test_observers_are_told_what_happens(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert {"step": 2, "mine": 7.0} in lines
     assert 0 < next(line["memory"] for line in lines if "memory" in line) < 100  # GiB
+
+
+def test_a_finished_run_has_no_watchers(tmp_path: Path) -> None:
+    trainer(tmp_path, SHORT, task=Painter()).train()
+    before = (tmp_path / "samples" / "step-0000004.png").read_bytes()
+    (tmp_path / "samples" / "step-0000004.png").unlink()
+    diary = Diary()
+    trainer(tmp_path, SHORT, task=Painter(), resume=True, observers=[diary]).train()
+    assert diary.lines == []
+    assert (tmp_path / "samples" / "step-0000004.png").read_bytes() == before
+
+
+def test_only_pictures_that_were_written_are_shown(tmp_path: Path) -> None:
+    diary = Diary()
+    trainer(tmp_path, SHORT, observers=[diary]).train()  # draws none, as train-clip
+    assert not [line for line in diary.lines if line[0] == "sampled"]
 
 
 def test_observers_are_closed_when_training_fails(tmp_path: Path) -> None:
@@ -68,11 +89,6 @@ def test_options_are_kept(tmp_path: Path) -> None:
     saved.started(tmp_path, 0)
     assert (tmp_path / "config.toml").read_text() == "steps = 3\n"
     assert observers_of() == []
-
-
-class Painter(Toy):
-    def preview(self, ema: nn.Module, path: Path) -> None:
-        save_grid(np.full((1, 4, 6, 3), 200, np.uint8), path)
 
 
 def test_tensorboard_has_the_figures_and_the_samples(tmp_path: Path) -> None:
