@@ -247,8 +247,6 @@ def _own(sources: Sequence[Path], listed: list[_Listed]) -> Plan:
             names.append(f"{source.name}/{name}" if several else name)
     digests = [hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:7] for name in names]
     codes = hash_partition(np.array([int.from_bytes(digest) for digest in digests], dtype=np.int64))
-    if (codes == 1).all():
-        codes[:] = 0  # one or two pictures: something must be left to train on
     sentences = [
         f"There is no list_attr_celeba, so these are taken for pictures of your own: {counted(len(items), 'image')}, "
         "nothing known but names and captions."

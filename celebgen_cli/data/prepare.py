@@ -28,13 +28,15 @@ from celebgen_cli.data.pixels import Item, Settings, Task, allocate, compact, fi
 from celebgen_cli.data.planning import Alignment, Plan, hash_partition, mixed, plan
 from celebgen_cli.data.sources import RECODED_SUFFIXES
 from celebgen_cli.data.texts import write_texts
-from celebgen_cli.data.workplace import JOURNAL, Journal, workplace
+from celebgen_cli.data.workplace import JOURNAL, Journal, check_outside, workplace
 from celebgen_cli.errors import CelebgenError, UsageError, counted
 from celebgen_cli.files import atomic_write_json, read_json, sha256_file
 
 __all__ = ["PrepareReport", "hash_partition", "prepare"]
 
 SIZES = (32, 256)
+# beside the splits: what a dataset has, what training adds, and what systems leave in any folder
+BESIDE = ("dataset.json", "rejected.csv", "latents", ".DS_Store", "Thumbs.db", "desktop.ini")
 EXAMPLES = 5  # rejected files that the report names; rejected.csv has them all
 
 
@@ -135,11 +137,14 @@ def prepare(
         raise UsageError("the caption is empty; say what all the images show, or leave --caption out")
     crop = already or crop or ("square" if annotations is None and not align else "face178")
     _check_arguments(sources, out, size, crop, already, align, workers, limit, force)
+    check_outside(out, [*sources, *([annotations] if annotations else []), *([landmarks] if landmarks else [])])
 
     chosen = plan(sources, annotations, crop, size, Alignment(align, landmarks), caption)
     if limit is not None and limit < len(chosen):
         hashes = mixed(np.array([item.number for item in chosen.items], dtype=np.int64))
         chosen = chosen.take(np.sort(np.argsort(hashes, kind="stable")[:limit]))
+    if chosen.partition == "hash" and (chosen.codes == 1).all():
+        chosen.codes[:] = 0  # one or two pictures: something must be left to train on
     suffixes = {os.path.splitext(item.name)[1].lower() for item in chosen.items}
     _check_avif(suffixes)
     for sentence in chosen.sentences:
@@ -246,6 +251,12 @@ def _check_arguments(
             raise UsageError(f"{out} exists already; choose another place or replace it with --force")
         if not (out / "dataset.json").is_file() or read_json(out / "dataset.json").get("format") != FORMAT:
             raise UsageError(f"{out} exists and is not a prepared dataset, so --force does not replace it")
+        others = sorted({path.name for path in out.iterdir()} - {*notes.PARTITIONS, *BESIDE})
+        if others:
+            raise UsageError(
+                f"{out} holds {', '.join(others[:3])}, which no dataset has and --force would delete; move that away, or "
+                "choose another place"
+            )
     crops.check_crop(crop)
     if align and crop == "square":
         raise UsageError("an aligned face has a box of its own to be cut by; choose --crop face178, for example")

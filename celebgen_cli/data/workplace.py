@@ -11,10 +11,10 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from celebgen_cli.errors import CelebgenError
+from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_json, read_json
 from celebgen_cli.folders import only_writer, real_place, swap_in
 
@@ -44,12 +44,29 @@ class Journal:
             file.write(json.dumps(value).encode("utf-8") + b"\n")
 
 
+def check_outside(out: Path, paths: Iterable[Path]) -> None:
+    """Refuse to read from within a folder that is to be replaced as a whole.
+
+    Raises:
+        UsageError: one of the paths is `out` or lies in it.
+    """
+    place = real_place(out)
+    for path in paths:
+        if real_place(path).is_relative_to(place):
+            where = "is" if real_place(path) == place else "lies in"
+            raise UsageError(
+                f"{path} {where} the folder {out} that would be replaced, and would be gone; choose another place"
+            )
+
+
 @contextlib.contextmanager
-def workplace(out: Path, key: str, needed: int) -> Iterator[Path]:
+def workplace(
+    out: Path, key: str, needed: int, keep: Callable[[Path], bool] = lambda folder: False
+) -> Iterator[Path]:
     """Yield the folder `.NAME.partial` beside `out`, which takes the place of `out` when the block ends well.
 
-    What a killed or interrupted run with the same key left there is kept. After an error the folder is removed, after
-    Ctrl-C it stays.
+    What a killed or interrupted run with the same key left there is kept. After Ctrl-C the folder stays; after an error
+    it is removed, unless `keep` says of it that the same call can go on from there.
 
     Args:
         out: the folder to make; a folder there is replaced at the end.
@@ -77,11 +94,13 @@ def workplace(out: Path, key: str, needed: int) -> Iterator[Path]:
             except KeyboardInterrupt:
                 raise
             except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
+                if not keep(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
                 raise
     except OSError as error:
         what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        raise CelebgenError(f"cannot write {out}: {what}; nothing was left there") from error
+        left = "nothing was left there" if not keep(folder) else "the same command goes on from what is done"
+        raise CelebgenError(f"cannot write {out}: {what}; {left}") from error
 
 
 def _same(folder: Path, key: str) -> bool:

@@ -98,11 +98,7 @@ def _write(components: Components, folder: Path, storage: str) -> None:
             save_file(tensors, temporary / CALIBRATION)
             make_readable(temporary / CALIBRATION)
             digests[CALIBRATION] = sha256_file(temporary / CALIBRATION)
-        for path in folder.iterdir() if folder.is_dir() else ():  # a model card written by hand stays
-            if path.is_dir():
-                shutil.copytree(path, temporary / path.name, symlinks=True)
-            elif path.name not in {*FILES.values(), CALIBRATION, "model.json"}:
-                shutil.copy2(path, temporary / path.name)
+        carry_over(folder, temporary)
         atomic_write_json(
             temporary / "model.json",
             {"format": FORMAT, "format_version": FORMAT_VERSION, **components.info, "storage": storage,
@@ -113,6 +109,19 @@ def _write(components: Components, folder: Path, storage: str) -> None:
         raise CelebgenError(f"cannot write {folder} ({error}); free some space or choose another place") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def carry_over(before: Path, folder: Path) -> None:
+    """Copy what is no part of the model from the folder that is replaced: a model card written by hand stays.
+
+    Raises:
+        OSError: it cannot be copied.
+    """
+    for path in before.iterdir() if before.is_dir() else ():
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, symlinks=True)
+        elif path.name not in {*FILES.values(), CALIBRATION, "model.json"}:
+            shutil.copy2(path, folder / path.name)
 
 
 def is_model(folder: Path) -> bool:

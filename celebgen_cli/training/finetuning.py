@@ -24,11 +24,12 @@ from celebgen_cli.data.captions import choose_wording
 from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.data.prepare import prepare
 from celebgen_cli.data.sources import list_files
-from celebgen_cli.data.workplace import workplace
+from celebgen_cli.data.workplace import check_outside, workplace
 from celebgen_cli.diffusion.schedule import Schedule
-from celebgen_cli.errors import UsageError
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.files import read_json
 from celebgen_cli.models.devices import autocast, choose_device
-from celebgen_cli.models.folder import Components, is_model, load_model, networks_of, save_model
+from celebgen_cli.models.folder import Components, carry_over, is_model, load_model, networks_of, save_model
 from celebgen_cli.models.registry import BOX, find
 from celebgen_cli.models.text_encoder import CompactText
 from celebgen_cli.training.batches import training_and_held_out
@@ -36,6 +37,7 @@ from celebgen_cli.training.checkpoints import list_checkpoints
 from celebgen_cli.training.diffusion import DiffusionTask
 from celebgen_cli.training.engine import Reporter, TrainConfig, Trainer, quiet
 from celebgen_cli.training.latents import encode
+from celebgen_cli.training.runs import has_checkpoint
 
 STEPS, BATCH_SIZE, LEARNING_RATE = 200, 16, 1e-4
 CAPTION = "a portrait of a person"  # of pictures of which nothing is said
@@ -87,6 +89,7 @@ def finetune(
             raise UsageError(f"{output} is not empty; choose another folder, or add --force to replace it")
         if not is_model(output):
             raise UsageError(f"{output} exists and is no model, so --force does not replace it")
+    check_outside(output, [*sources, *([landmarks] if landmarks else [])])
     parts = load_model(base, networks_of(base))
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
     if parts.info.get("training", {}).get("distilled"):
@@ -114,7 +117,7 @@ def finetune(
         announce(f"Pictures without a caption of their own are learned as {CAPTION!r}; --caption says what they show.")
     elif caption is not None and isinstance(parts.text, CompactText) and (new := parts.text.unknown_words(caption)):
         announce(f"warning: the text encoder never saw {', '.join(map(repr, new[:8]))}, so that names nothing here")
-    with workplace(output, key, room) as folder:
+    with workplace(output, key, room, keep=lambda folder: has_checkpoint(folder / "work" / "run")) as folder:
         dataset = sources[0] if _is_dataset(sources[0]) else folder / "work" / "data"
         if len(sources) > 1 and _is_dataset(sources[0]):
             raise UsageError("only one prepared dataset can be learned from; give folders of pictures, or that alone")
@@ -131,8 +134,7 @@ def finetune(
             os.replace(path, folder / path.name)
         shutil.rmtree(folder / "model")
         shutil.rmtree(folder / "work")
-        if (output / "README.md").is_file():  # a model card written by hand stays
-            shutil.copy2(output / "README.md", folder / "README.md")
+        carry_over(output, folder)
 
 
 def _train(
@@ -161,7 +163,14 @@ def _train(
     if not resume:
         shutil.rmtree(run, ignore_errors=True)  # it had not come to its first checkpoint
     trainer = Trainer(task, run, config, device=where, settings={}, resume=resume)
-    trainer.train(report)
+    try:
+        trainer.train(report)
+    except CelebgenError as error:
+        if not (run / "stopped.json").is_file():
+            raise
+        reason = read_json(run / "stopped.json")["reason"]
+        shutil.rmtree(run)  # the same call would come to the same end
+        raise CelebgenError(f"{reason}, so training stopped; give a lower --learning-rate, or another --seed") from error
     parts.unet.load_state_dict(trainer.ema.module.state_dict())
     for network in (parts.text, parts.cvae, parts.unet):
         network.cpu()

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,11 +144,35 @@ def test_force_replaces_models_and_keeps_the_card(
     (model / "README.md").write_text("My faces.", encoding="utf-8")
     assert invoke(*words, "--force").exit_code == 0
     assert (model / "README.md").read_text(encoding="utf-8") == "My faces."
+    (model / "pictures").mkdir()
+    (model / "pictures" / "a.txt").write_text("dear", encoding="utf-8")
+    assert invoke(*words, "--force").exit_code == 0
+    assert (model / "pictures" / "a.txt").read_text(encoding="utf-8") == "dear"
+    within = shutil.copytree(portraits, model / "portraits")
+    refused = invoke("finetune", within, "-o", model, "--model", model_folder, *FEW, "--force")
+    assert "would be gone" in one_sentence(refused, 2)
+    assert within.is_dir()
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear", encoding="utf-8")
     refused = invoke("finetune", portraits, "-o", tmp_path / "letters", "--model", model_folder, "--force", *FEW)
     assert "no model" in one_sentence(refused, 2)
     assert (tmp_path / "letters" / "a.txt").exists()
+
+
+def test_what_diverges_says_what_to_do_and_leaves_nothing(
+    portraits: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from celebgen_cli.training import finetuning
+
+    class Bad(finetuning._Task):
+        def loss(self, step: int, part: Any = None) -> Any:
+            loss, logged = super().loss(step, part)
+            return (loss * float("nan") if step >= 3 else loss), logged
+
+    monkeypatch.setattr(finetuning, "_Task", Bad)
+    said = one_sentence(invoke("finetune", portraits, "-o", tmp_path / "mine", "--model", model_folder, *FEW), 1)
+    assert "loss nan of step 4" in said and said.endswith("give a lower --learning-rate, or another --seed")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_refusals(model_folder: Path, dataset32: Path, portraits: Path, tmp_path: Path) -> None:

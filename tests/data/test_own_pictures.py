@@ -209,6 +209,18 @@ def test_all_that_is_said_is_so(photos: Path, tmp_path: Path, monkeypatch: pytes
     assert "square, the central squares\n" in told and "a hash of the name\n" in told
 
 
+def test_something_is_left_to_train_on(tmp_path: Path) -> None:
+    for number in range(24):  # a tenth of the names go to valid
+        folder = tmp_path / f"in{number}"
+        folder.mkdir()
+        for name in ("a", "b"):
+            Image.new("RGB", (40, 40)).save(folder / f"{name}-{number}.png")
+        report = prepare(
+            [folder], tmp_path / f"out{number}", annotations=None, caption="a man", size=32, workers=1, limit=1
+        )
+        assert report.counts == {"train": 1, "valid": 0, "test": 0}
+
+
 def test_one_picture_is_one(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.new("RGB", (50, 50)).save(tmp_path / "in" / "a.png")

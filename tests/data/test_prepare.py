@@ -264,6 +264,33 @@ def test_existing_output_is_kept_unless_forced(original: Path, tmp_path: Path) -
     assert (tmp_path / "photos" / "dear.jpg").read_text() == "mine"
 
 
+@pytest.mark.parametrize("read", ["sources", "annotations"])
+def test_what_is_read_is_never_replaced(original: Path, tmp_path: Path, read: str) -> None:
+    source, out = original / "img_align_celeba", tmp_path / "out"
+    prepare([source], out, annotations=original, size=32, workers=1)
+    shutil.copytree(original, out / "train" / "mine")
+    inner = out / "train" / "mine"
+    words = {"sources": ([inner / source.name], original), "annotations": ([source], inner)}[read]
+    before = tree(out)
+    for force in (True, False):
+        with pytest.raises(UsageError, match=r"would be gone; choose another place|exists already"):
+            prepare(words[0], out, annotations=words[1], size=32, workers=1, force=force)
+    assert tree(out) == before
+
+
+def test_what_no_dataset_has_is_not_deleted(original: Path, tmp_path: Path) -> None:
+    source, out = [original / "img_align_celeba"], tmp_path / "out"
+    prepare(source, out, annotations=original, size=32, workers=1)
+    (out / "latents").mkdir()
+    (out / ".DS_Store").write_text("")
+    prepare(source, out, annotations=original, size=64, workers=1, force=True)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds notes\.txt, which no dataset has and --force would delete"):
+        prepare(source, out, annotations=original, size=32, workers=1, force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert open_dataset(out).size == 64
+
+
 def test_a_full_disk_leaves_nothing(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")

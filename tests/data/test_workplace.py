@@ -149,6 +149,27 @@ def test_an_error_leaves_nothing_and_an_interruption_the_work(tmp_path: Path) ->
         assert (folder / "part").read_text() == "half"
 
 
+def test_what_can_be_gone_on_from_outlives_an_error(tmp_path: Path) -> None:
+    for error in (CelebgenError("no"), OSError(28, "No space left on device")):
+        with pytest.raises(CelebgenError), workplace(tmp_path / "out", "key", 0, keep=lambda f: True) as folder:
+            (folder / "part").write_text("half")
+            raise error
+        assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
+    with workplace(tmp_path / "out", "key", 0) as folder:
+        assert (folder / "part").read_text() == "half"
+
+
+def test_holes_in_files_take_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt), workplace(tmp_path / "out", "key", 0) as folder:
+        with (folder / "images.npy").open("wb") as file:
+            file.truncate(2**30)
+        raise KeyboardInterrupt
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    with pytest.raises(CelebgenError, match="needs 1024 MiB"), workplace(tmp_path / "out", "key", 2**30):
+        pass
+
+
 def test_two_at_once(tmp_path: Path) -> None:
     with workplace(tmp_path / "out", "key", 0):
         with pytest.raises(UsageError, match="another process is writing"), workplace(tmp_path / "out", "key", 0):
