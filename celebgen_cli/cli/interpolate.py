@@ -69,7 +69,7 @@ def interpolate(
     notes = Notes(painter, quiet)
     typed = [reading(painter, Job(i, prompt, seed, {"read": read})) for i, prompt in enumerate(prompts)]
     for prompt, words in zip(prompts, typed, strict=True):
-        notes.prompt(prompt, words)
+        notes.prompt(prompt, words, settings["guidance"])
     first, last = typed
     shares = [i / (frames - 1) for i in range(frames)]
     with common.progress("interpolate", quiet=quiet) as update:

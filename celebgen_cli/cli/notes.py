@@ -20,7 +20,7 @@ class Notes:
         self._model, self._quiet = model, quiet
         self.unknown = UnknownWords(model)
         self._read: set[Typed] = set()
-        self._said = False
+        self._said: set[str] = set()
 
     def heed(self, job: Job) -> Job:
         """Say what there is to say of a job, and pass it on."""
@@ -28,29 +28,47 @@ class Notes:
             return job
         from celebgen_cli.sampling.jobs import reading
 
-        self.prompt(job.prompt, reading(self._model, job))
-        settings = {name: value for name, value in job.settings.items() if name != "read"}
-        if not self._said and settings.pop("calibrate", True):
-            other = self._model.uncalibrated(**settings)
-            if other:
-                common.say(
-                    f"note: the model's calibration was measured with other settings ({', '.join(other)}); "
-                    "--no-calibrate leaves it out"
-                )
-                self._said = True
+        settings = {name: value for name, value in job.settings.items() if name not in ("read", "negative")}
+        calibrate = settings.pop("calibrate", True)
+        own, now = self._model.settings(), self._model.settings(**settings)
+        self.prompt(job.prompt, reading(self._model, job), now["guidance"])
+        other = [name for name, value in now.items() if value != own[name] and name not in ("eta", "start")]
+        if self._student and other:
+            self._once(
+                f"note: {self._model.name} is a student of few steps, with its teacher's guidance in its weights; with "
+                f"other settings than its own ({', '.join(other)}) faces get worse"
+            )
+        elif calibrate and (other := self._model.uncalibrated(**settings, negative=job.settings.get("negative", ""))):
+            self._once(
+                f"note: the model's calibration was measured with other settings ({', '.join(other)}); "
+                "--no-calibrate leaves it out"
+            )
         return job
 
-    def prompt(self, prompt: str, typed: Typed) -> None:
+    @property
+    def _student(self) -> bool:
+        return bool(self._model.info.get("training", {}).get("distilled"))
+
+    def _once(self, sentence: str) -> None:
+        kind = sentence.partition("(")[0]
+        if kind not in self._said:
+            self._said.add(kind)
+            common.say(sentence)
+
+    def prompt(self, prompt: str, typed: Typed, guidance: float) -> None:
         """Say of a prompt in which words it is drawn, and which of them mean nothing to the model."""
         if self._quiet:
             return
         from celebgen_cli.sampling.templates import shortened
         from celebgen_cli.sampling.words import MOST
 
+        if typed.negative and guidance == 1:
+            why = f": {self._model.name} has its guidance in its weights" if self._student else "; give more --guidance"
+            self._once(f"warning: guidance is 1, so there is nothing that a negative prompt could act on{why}")
         if typed.changed and typed not in self._read:
             if len(self._read) < MOST:
                 self._read.add(typed)
-            away = f", away from {shortened(typed.negative)}" if typed.negative else ""
+            away = f", away from {shortened(typed.negative)}" if typed.negative and guidance != 1 else ""
             common.say(f"note: {shortened(prompt)} is drawn as {shortened(typed.text)}{away} (--no-read: as it is)")
         for text in (typed.plain, typed.negative):
             for warning in self.unknown.warnings(text):

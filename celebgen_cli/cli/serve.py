@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from celebgen_cli.cli import common
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import CelebgenError, UsageError, first_line
 
 
 @common.terminable
@@ -94,5 +94,5 @@ def _answer(model: Any, line: bytes, place: Any, index: int) -> dict[str, Any]:
         return {**named, **row_of(drawn, UnknownWords(model).in_both(drawn.typed))}
     except CelebgenError as error:
         return {**named, "error": str(error)}
-    except (OSError, MemoryError) as error:
-        return {**named, "error": f"{error}; nothing was drawn"}
+    except (OSError, MemoryError, RuntimeError) as error:  # torch's, of a GPU without room
+        return {**named, "error": f"{first_line(error)}; nothing was drawn"}

@@ -254,8 +254,8 @@ def _check_arguments(
         others = sorted({path.name for path in out.iterdir()} - {*notes.PARTITIONS, *BESIDE})
         if others:
             raise UsageError(
-                f"{out} holds {', '.join(others[:3])}, which no dataset has and --force would delete; move that away, or "
-                "choose another place"
+                f"{out} holds {', '.join(others[:3])}, which no dataset has and --force would delete; move that away, "
+                "or choose another place"
             )
     crops.check_crop(crop)
     if align and crop == "square":

@@ -1,6 +1,7 @@
 """Prompts from arguments, files and stdin: text, JSONL or CSV, one entry at a time, so any number fits in memory."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,7 +154,7 @@ def parse_object(line: str, text_too: bool = False) -> dict[str, Any]:
         UsageError: it is something else.
     """
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_finite, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise UsageError(f"no JSON at character {error.pos + 1} ({error.msg})") from error
     except (ValueError, RecursionError) as error:
@@ -162,6 +163,13 @@ def parse_object(line: str, text_too: bool = False) -> dict[str, Any]:
         value = {"prompt": value}
     if not isinstance(value, dict):
         raise UsageError('no JSON object; write {"prompt": "..."}')
+    return value
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        raise UsageError(f"{shortened(number)} is no number that JSON has")
     return value
 
 

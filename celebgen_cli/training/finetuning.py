@@ -170,7 +170,8 @@ def _train(
             raise
         reason = read_json(run / "stopped.json")["reason"]
         shutil.rmtree(run)  # the same call would come to the same end
-        raise CelebgenError(f"{reason}, so training stopped; give a lower --learning-rate, or another --seed") from error
+        what = "give a lower --learning-rate, or another --seed"
+        raise CelebgenError(f"{reason}, so training stopped; {what}") from error
     parts.unet.load_state_dict(trainer.ema.module.state_dict())
     for network in (parts.text, parts.cvae, parts.unet):
         network.cpu()

@@ -94,6 +94,36 @@ def test_what_captions_cannot_say_is_drawn_in_their_words(
     assert new.exit_code == 0 and "is drawn as 'man, without a beard'" in new.stderr
 
 
+def test_what_guidance_one_leaves_of_a_negative_prompt(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing, and that is said; so it is of a student, whose defaults are without guidance."""
+    monkeypatch.chdir(tmp_path)
+    student = Path(shutil.copytree(model_folder, "student"))
+    info = json.loads((student / "model.json").read_text(encoding="utf-8"))
+    info["defaults"] = {**info.get("defaults", {}), "guidance": 1.0, "steps": 4, "pag": False}
+    info.setdefault("training", {})["distilled"] = {"steps": 4}
+    (student / "model.json").write_text(json.dumps(info), encoding="utf-8")
+    plain = invoke("sample", "woman", "-o", "plain.png", "--guidance", 1, "--no-pag", "--model", model_folder)
+    assert plain.exit_code == 0 and "warning" not in plain.stderr
+    for model, words, says in (
+        (model_folder, ("--guidance", 1, "--no-pag"), "could act on; give more --guidance"),
+        (student, (), "could act on: tiny-random has its guidance in its weights"),
+    ):
+        out = invoke("sample", "woman not blond", "--negative", "hat", "-o", "a", *words, "--model", model)
+        assert out.exit_code == 0, out.stderr
+        assert out.stderr.count("warning: guidance is 1, so there is nothing that a negative prompt") == 1
+        assert says in out.stderr
+        assert "is drawn as 'woman' (--no-read" in out.stderr  # not away from anything
+    path = Path(out.stdout.splitlines()[0])
+    alone = invoke("sample", "woman", "-o", "alone.png", "--model", student)
+    assert np.array_equal(read_pixels(path), read_pixels(Path("alone.png")))
+    assert "student" not in alone.stderr
+    other = invoke("sample", "woman", "-o", "other.png", "--guidance", 4, "--steps", 7, "--model", student)
+    assert "is a student of few steps" in other.stderr
+    assert "(steps, guidance) faces get worse" in other.stderr or "(guidance, steps) faces" in other.stderr
+
+
 def test_words_without_room_are_named(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     prompt = ", ".join(["smiling"] * 40) + " woman wearing a hat"

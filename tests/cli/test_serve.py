@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from celebgen_cli.images import read_metadata
@@ -56,6 +57,8 @@ def test_errors_are_answers(here: Path, model_folder: Path) -> None:
         ({"prompt": "man", "output": "there.png/a.png"}, "there.png"),
         ({"prompt": "man", "stepz": 1, "id": 4}, "there is no setting 'stepz'"),
         (b"[" * 100_000, "no JSON that can be read"),
+        (b'{"prompt": "", "id": NaN}', "'NaN' is no number that JSON has"),
+        (b'{"prompt": "man", "id": [1e999]}', "'1e999' is no number that JSON has"),
         (b"x" * 3_000_000, "a request is longer than 1048576 bytes"),
     ]
     found = answers(model_folder, *(request for request, _ in requests), {"prompt": "man", "output": "good.png"})
@@ -68,6 +71,18 @@ def test_errors_are_answers(here: Path, model_folder: Path) -> None:
     assert Path("there.png").read_text() == "notes"
     (forced,) = answers(model_folder, {"prompt": "man", "output": "there.png", "force": True})
     assert read_metadata(Path(forced["path"]))["prompt"] == "man"
+
+
+def test_a_gpu_without_room_is_an_answer(
+    here: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **named: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
+
+    monkeypatch.setattr("celebgen_cli.sampling.batches.draw", full)
+    first, second = answers(model_folder, {"prompt": "man", "id": 1}, {"prompt": "man", "id": 2})
+    assert first == {"id": 1, "error": "CUDA out of memory. Tried to allocate 2.00 GiB; nothing was drawn"}
+    assert second["id"] == 2
 
 
 def test_the_place_must_take_many(here: Path, model_folder: Path) -> None:
