@@ -17,6 +17,7 @@ from celebgen_cli.data.captions import CaptionSource
 from celebgen_cli.data.sources import BadImage, SourceReader, decode_rgb, list_images
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation.drawn import ModelImages, NamedModel, TextToImage, captions_for
+from celebgen_cli.files import read_json
 
 if TYPE_CHECKING:
     from celebgen_cli.data.dataset import Split
@@ -226,11 +227,21 @@ def kind_of(text: str) -> str:
         for marker, kind in (("model.json", "model"), ("dataset.json", "dataset")):
             if (path / marker).is_file():
                 return kind
+        if _is_run(path):
+            raise UsageError(f"{text} is a training run; make a model of it with `celebgen export` and name that")
         return "folder"
     kinds = {".safetensors": "statistics", ".zip": "zip"}
     if path.suffix.lower() not in kinds:
         raise UsageError(f"{text} is neither a model, a folder or zip of images, a dataset nor a statistics file")
     return kinds[path.suffix.lower()]
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether training wrote this folder: the pictures in it are sample grids."""
+    try:
+        return (folder / "config.json").is_file() and read_json(folder / "config.json").get("format") == "celebgen-run"
+    except (CelebgenError, AttributeError):
+        return False
 
 
 def open_images(text: str) -> SplitImages | ImageFiles:

@@ -12,6 +12,7 @@ were made from, which is the ceiling, and every face against the other faces' pr
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,19 @@ def clip_scores(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
     return SCALE * np.maximum(np.einsum("nd,nd->n", images.astype(np.float64), texts.astype(np.float64)), 0)
 
 
-def shuffled_score(images: np.ndarray, texts: np.ndarray) -> float:
-    """Mean of 100 max(cos, 0) over all pairs [N, D] x [N, D] that do not belong together; 0 for one pair."""
-    total = -float(clip_scores(images, texts).sum())
-    for start in range(0, len(images), 512):
-        total += SCALE * float(np.maximum(images[start : start + 512].astype(np.float64) @ texts.T, 0).sum())
-    return total / max(1, len(images) * (len(images) - 1))
+def shuffled_score(images: np.ndarray, texts: np.ndarray, prompts: Sequence[str] | None = None) -> float:
+    """Mean of 100 max(cos, 0) over all pairs [N, D] x [N, D] that do not belong together; 0 where there are none.
+
+    `prompts`, in words: a face does not belong to the equal prompt of another face any less than to its own.
+    """
+    count = len(images)
+    same = np.arange(count) if prompts is None else np.unique(np.asarray(prompts, dtype=object), return_inverse=True)[1]
+    total, pairs = 0.0, 0
+    for start in range(0, count, 512):
+        others = same[start : start + 512, None] != same[None]
+        scores = np.maximum(images[start : start + 512].astype(np.float64) @ texts.T, 0)
+        total, pairs = total + SCALE * float(scores[others].sum()), pairs + int(others.sum())
+    return total / max(1, pairs)
 
 
 def distractors_of(asked: Asked, candidates: int, seed: int) -> tuple[np.ndarray, str]:
@@ -201,7 +209,7 @@ def measure_text(
         score=float(scores.mean()),
         score_interval=interval(scores),
         score_real=real_score,
-        score_shuffled=shuffled_score(images, texts),
+        score_shuffled=shuffled_score(images, texts, asked.prompts),
         r_precision=float(found.mean()),
         r_precision_interval=wilson(float(found.sum()), count),
         r_precision_real=None if real_precision is None else float(real_precision),
@@ -252,6 +260,10 @@ def evaluate_text(
         if prompts is not None:
             raise UsageError("--prompts goes with a folder of pictures: a model draws for captions of the real side")
         reference = compare.open_real(real)
+        if real is not None and not isinstance(reference, Statistics) and reference.captions is None:
+            raise UsageError(
+                f"{real} has neither attributes nor captions to draw faces for; name a prepared dataset that has"
+            )
         model = open_model(generated, options)
         network = find_clip(model, clip, options.device)
         if isinstance(reference, Statistics):
@@ -264,6 +276,11 @@ def evaluate_text(
         if isinstance(reference, SplitImages) and known is not None:
             photographs = reference
     else:
+        if real is not None:
+            raise UsageError(
+                f"{generated} are pictures, whose own prompts are looked at, so nothing is done with {real}; leave it "
+                "out (photographs are the ceiling of what a model draws)"
+            )
         faces = open_generated(generated or "")
         network = find_clip(None, clip, options.device)
         asked = _asked_of_files(faces, options, prompts)
@@ -295,7 +312,7 @@ def _asked_of_files(faces: ImageSource, options: Options, prompts: Path | None) 
                 return Asked(_lines(faces.path / "prompts.txt", faces, count))
     raise UsageError(
         f"the pictures of {faces.label} do not say what they show: give --prompts FILE, one line for each in the order "
-        "of their names"
+        f"of their names{'; nothing but pictures is read from a zip' if faces.kind == 'zip' else ''}"
     )
 
 

@@ -103,6 +103,17 @@ def test_words_that_name_nothing(tmp_path: Path) -> None:
         open_images(str(tmp_path / "model"))
 
 
+def test_sample_grids_of_a_run_are_no_faces(tmp_path: Path, faces: Faces) -> None:
+    run = tmp_path / "run"
+    write_images(run / "samples", faces[0][:3])
+    (run / "config.json").write_text('{"format": "celebgen-run"}')
+    with pytest.raises(UsageError, match="is a training run; make a model of it with `celebgen export`"):
+        open_images(str(run))
+    for other in ("{", "[]", '{"format": "mine"}'):
+        (run / "config.json").write_text(other)
+        assert len(open_images(str(run))) == 3
+
+
 def test_split_names(tmp_path: Path) -> None:
     assert split_name(f"{tmp_path}:train") == (tmp_path, "train")
     assert split_name(str(tmp_path)) == (tmp_path, "valid")

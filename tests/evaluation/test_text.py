@@ -56,6 +56,13 @@ def test_scores_by_hand() -> None:
     assert shuffled_score(images[:1], texts[:1]) == pytest.approx(0, abs=1e-9)
 
 
+def test_equal_prompts_are_no_strangers_to_each_other() -> None:
+    vectors = np.eye(2, dtype=np.float32).repeat(2, axis=0)  # four perfect faces of two prompts
+    assert shuffled_score(vectors, vectors, ["man", "man", "woman", "woman"]) == 0
+    assert shuffled_score(vectors, vectors) == pytest.approx(100 / 3)
+    assert shuffled_score(vectors, vectors, ["man"] * 4) == 0
+
+
 def test_own_prompt_first() -> None:
     vectors = np.eye(6, dtype=np.float32)
     prompts = Asked([f"face {i}" for i in range(6)])
@@ -122,6 +129,8 @@ def test_statistics_of_pictures_that_nothing_is_known_of(
     assert invoke("evaluate", "stats", folder, "-o", file).exit_code == 0
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "model.json").write_text("{}", encoding="utf-8")
+    refused = one_sentence(invoke("evaluate", "text", tmp_path / "m", folder), 2)
+    assert "has neither attributes nor captions to draw faces for" in refused
     out = invoke("evaluate", "text", tmp_path / "m", file, "-n", 12, "--json", "-q")
     assert out.exit_code == 0, out.stderr
     value = json.loads(out.stdout)
@@ -156,6 +165,7 @@ def test_photographs_and_what_is_refused(stand_ins: None, tmp_path: Path, faces:
     value = json.loads(invoke("evaluate", "text", data, "--json", "-q", "-n", 20).stdout)
     assert value["n"] == 20 and value["distractors"] == "contradicting" and value["score_real"] is None
     assert "at least 2" in one_sentence(invoke("evaluate", "text", data, "-k", 1), 2)
+    assert "nothing is done with nosuch; leave it out" in one_sentence(invoke("evaluate", "text", data, "nosuch"), 2)
     assert "61 were asked" in one_sentence(invoke("evaluate", "text", data, "-n", 61), 1)
     (tmp_path / "s.safetensors").touch()
     assert "faces are needed" in one_sentence(invoke("evaluate", "text", tmp_path / "s.safetensors"), 2)
