@@ -1,12 +1,10 @@
 """A model folder: what its networks are, what they take on disk, what was measured, and what may be done with it."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.files import read_json
-from celebgen_cli.inspection.report import Report, bytes_below, command, settings, size
+from celebgen_cli.inspection.report import Report, bytes_below, command, mapping, settings, size, whole
 from celebgen_cli.inspection.tensors import parameters
 
 NAMES = {
@@ -24,7 +22,7 @@ def inspect(model: Path, word: str | None = None) -> Report:
     info = read_json(model / "model.json")
     if not isinstance(info, dict) or info.get("format") != "celebgen-model":
         raise CelebgenError(f"{model / 'model.json'} does not describe a celebgen model; fetch or export it again")
-    networks, data, training = (_mapping(info.get(key)) for key in ("networks", "data", "training"))
+    networks, data, training = (mapping(info.get(key)) for key in ("networks", "data", "training"))
     report = Report(f"{info.get('name', model.name)}: text-to-face model in {model}")
     about = report.section("What it is")
     about.add("faces", f"{info.get('image_size', '?')} px, crop {info.get('crop', 'unknown')}")
@@ -43,39 +41,35 @@ def inspect(model: Path, word: str | None = None) -> Report:
         told = "damaged" if count is None else f"{count:,} {'parameters' if network else 'numbers'}"
         parts.add(NAMES.get(path.name, path.name), f"{told}, {size(path.stat().st_size)}")
     parts.add("together", f"{total:,} parameters")
-    text = _mapping(networks.get("text"))
+    text = mapping(networks.get("text"))
     parts.add("text encoder is", text.get("source") or text.get("kind"))
     for name, label in (("cvae", "CVAE has"), ("unet", "denoiser has")):
-        parts.add(label, settings(_mapping(networks.get(name))))
+        parts.add(label, settings(mapping(networks.get(name))))
 
     made = report.section("How it was made")
-    made.add("data", f"{data['train_images']:,} training images" if data.get("train_images") else None)
+    made.add("data", f"{images:,} training images" if (images := whole(data.get("train_images"))) else None)
     made.add("training", settings(training))
-    finetuned = _mapping(training.get("finetuned"))
+    finetuned = mapping(training.get("finetuned"))
     if finetuned:
-        pictures = _mapping(finetuned.get("data")).get("train_images", "?")
-        made.add("finetuned", f"{_mapping(finetuned.get('from')).get('name')} with {pictures} pictures")
+        pictures = mapping(finetuned.get("data")).get("train_images", "?")
+        made.add("finetuned", f"{mapping(finetuned.get('from')).get('name')} with {pictures} pictures")
     for name, values in training.items():
         legs = values if isinstance(values, list) else [values]
-        for number, leg in enumerate(map(_mapping, legs), 1):
+        for number, leg in enumerate(map(mapping, legs), 1):
             called = f"{name}, leg {number}" if len(legs) > 1 else name
-            made.add(f"training of {called}", settings(_mapping(leg.get("train")) or leg))
-            made.add(f"loss of {called}", settings(_mapping(leg.get("loss"))))
-    made.add("calibrated on", settings(_mapping(info.get("calibration")), ("fingerprint",)))
+            made.add(f"training of {called}", settings(mapping(leg.get("train")) or leg))
+            made.add(f"loss of {called}", settings(mapping(leg.get("loss"))))
+    made.add("calibrated on", settings(mapping(info.get("calibration")), ("fingerprint",)))
 
     drawing = report.section("How it draws")
-    drawing.add("defaults", settings(_mapping(info.get("defaults"))))
-    drawing.add("schedule", settings(_mapping(info.get("schedule"))))
+    drawing.add("defaults", settings(mapping(info.get("defaults"))))
+    drawing.add("schedule", settings(mapping(info.get("schedule"))))
 
     figures = report.section("Measured")
-    for name, entry in _mapping(info.get("measured")).items():
-        found = _mapping(entry)
+    for name, entry in mapping(info.get("measured")).items():
+        found = mapping(entry)
         figures.add(name, f"{found.get('value', entry)}  ({found.get('conditions', '')})")
 
     words = ["celebgen", "sample", "smiling woman"]
     report.section("To draw with it").add("", command(*words, *([] if word == "" else ["--model", word or model])))
     return report
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -98,6 +98,16 @@ def _plain(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
+def mapping(value: Any) -> Mapping[str, Any]:
+    """What a file should have as an object; an empty one where it has something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def whole(value: Any) -> int:
+    """What a file should have as a whole number; 0 where it has something else."""
+    return value if type(value) is int else 0
+
+
 def bytes_below(folder: Path) -> int:
     """What the files in a folder take, at any depth; those that go away meanwhile count nothing."""
     total = 0

@@ -8,7 +8,7 @@ from typing import Any
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.files import read_json
 from celebgen_cli.inspection.curves import BLOCKS, by_channel, read_curves, shown, sparkline
-from celebgen_cli.inspection.report import Report, Section, bytes_below, command, number, settings, size
+from celebgen_cli.inspection.report import Report, Section, bytes_below, command, mapping, number, settings, size, whole
 from celebgen_cli.inspection.tensors import parameters
 
 KINDS = {
@@ -31,12 +31,12 @@ def inspect(run: Path, blocks: str = BLOCKS) -> Report:
     config = read_json(run / "config.json")
     if not isinstance(config, dict) or config.get("format") != "celebgen-run":
         raise CelebgenError(f"{run / 'config.json'} is not of a celebgen run; check the path")
-    kind, train = str(config.get("kind")), _mapping(config.get("train"))
+    kind, train = str(config.get("kind")), mapping(config.get("train"))
     what = KINDS.get(kind, (kind, ""))[0]
     report = Report(f"{run}: training run of a {what}")
     curves = read_curves(run / "metrics.jsonl")
     done, saved = max((c[-1][0] for c in curves.values()), default=0), _checkpoints(run)
-    steps = int(train.get("steps") or 0)
+    steps = whole(train.get("steps"))
 
     about = report.section("State")
     reached = saved[-1] if saved else 0
@@ -55,7 +55,7 @@ def inspect(run: Path, blocks: str = BLOCKS) -> Report:
         count = parameters(run / "checkpoints" / f"step-{saved[-1]:07d}" / "ema.safetensors")
         about.add("parameters", None if count is None else f"{count:,}")
     if (run / "stopped.json").is_file():
-        stopped = _mapping(read_json(run / "stopped.json"))
+        stopped = mapping(read_json(run / "stopped.json"))
         about.add("stopped", f"at step {stopped.get('step')}: {stopped.get('reason')}; see {run / 'stopped.json'}")
     if (run / "metrics.jsonl").is_file():
         about.add("newest figure", _when((run / "metrics.jsonl").stat().st_mtime))
@@ -72,19 +72,19 @@ def inspect(run: Path, blocks: str = BLOCKS) -> Report:
 
 
 def _made(section: Section, run: Path, config: Mapping[str, Any], train: Mapping[str, Any]) -> None:
-    data, captions = _mapping(config.get("data")), _mapping(config.get("captions"))
+    data, captions = mapping(config.get("data")), mapping(config.get("captions"))
     section.add("preset", config.get("preset"))
     if data:
         crop = f"{data.get('size')} px, crop {data.get('crop')}"
-        section.add("data", f"{data.get('dataset')}: {data.get('train_images', 0):,} training images, {crop}")
+        section.add("data", f"{data.get('dataset')}: {whole(data.get('train_images')):,} training images, {crop}")
         section.add("held out", data.get("valid"))
     section.add("captions", captions.get("source"))
     for name, label in (("text", "text encoder"), ("vae", "CVAE"), ("perceptual", "perceptual loss")):
         section.add(label, config.get(name))
-    section.add("denoising starts at", _mapping(config.get("unet")).get("init"))
+    section.add("denoising starts at", mapping(config.get("unet")).get("init"))
     for network in ("clip", "cvae", "unet", "judge"):
-        section.add(network, settings(_mapping(config.get(network)), ("init",)))
-    section.add("loss", settings(_mapping(config.get("loss"))))
+        section.add(network, settings(mapping(config.get(network)), ("init",)))
+    section.add("loss", settings(mapping(config.get("loss"))))
     section.add("training", settings(train))
     if (run / "config.toml").is_file():
         section.add("all options", run / "config.toml")
@@ -101,14 +101,15 @@ def _health(section: Section, curves: dict[str, Any]) -> None:
     if not kl or not variance:
         return
     section.add("KL by channel", " ".join(f"{value:.3f}" for value in kl) + "  nats a dimension")
-    active = curves["valid_active"][-1][1]
-    section.add("in use", f"{100 * active:.1f} % of the dimensions" + ("" if active > 0.99 else "; others collapsed"))
+    if active := curves.get("valid_active"):
+        share = active[-1][1]
+        section.add("in use", f"{100 * share:.1f} % of the dimensions" + ("" if share > 0.99 else "; others collapsed"))
     off = [i for i, value in enumerate(variance) if not HEALTHY[0] <= value <= HEALTHY[1]]
     verdict = f"; not near 1: channel {', '.join(map(str, off))}" if off else "; near 1, as it must be"
     section.add("whitened variance", " ".join(f"{value:.3f}" for value in variance) + verdict)
     section.add("whitened mean", " ".join(f"{value:+.3f}" for value in by_channel(curves, "whitened_mean")))
-    explained = curves["valid_text_r2"][-1][1]
-    section.add("explained by text", f"{100 * explained:.1f} % of the variance about the mean face")
+    if explained := curves.get("valid_text_r2"):
+        section.add("explained by text", f"{100 * explained[-1][1]:.1f} % of the variance about the mean face")
 
 
 def _next(report: Report, run: Path, kind: str, config: Mapping[str, Any], finished: bool) -> None:
@@ -120,7 +121,7 @@ def _next(report: Report, run: Path, kind: str, config: Mapping[str, Any], finis
     if not finished:
         report.section("To go on").add("", on)
         return
-    dataset = _mapping(config.get("data")).get("dataset", "DATASET")
+    dataset = mapping(config.get("data")).get("dataset", "DATASET")
     following = {
         "clip": command("celebgen", "train-vae", dataset, "-o", "runs/vae", "--text", run),
         "vae": command("celebgen", "train-diffusion", dataset, "-o", "runs/unet", "--vae", run),
@@ -128,7 +129,7 @@ def _next(report: Report, run: Path, kind: str, config: Mapping[str, Any], finis
     }
     section = report.section("It is finished")
     section.add("", following.get(kind))
-    section.add("", f"{on} --steps {2 * int(_mapping(config.get('train')).get('steps', 1))} # to train it longer")
+    section.add("", f"{on} --steps {2 * whole(mapping(config.get('train')).get('steps'))} # to train it longer")
 
 
 def going_on(run: Path, kind: str, config: Mapping[str, Any]) -> str:
@@ -136,7 +137,7 @@ def going_on(run: Path, kind: str, config: Mapping[str, Any]) -> str:
     name = KINDS.get(kind, ("", f"train-{kind}"))[1]
     if (run / "config.toml").is_file():
         return command("celebgen", name, "--config", run / "config.toml", "-o", run, "--resume")
-    words: list[object] = ["celebgen", name, _mapping(config.get("data")).get("dataset", "DATASET"), "-o", run]
+    words: list[object] = ["celebgen", name, mapping(config.get("data")).get("dataset", "DATASET"), "-o", run]
     if kind == "vae":  # the text encoder is kept in the run
         source = str(config.get("text"))
         words += ["--text", run / "frozen" if source == "compact" else source]
@@ -148,10 +149,6 @@ def going_on(run: Path, kind: str, config: Mapping[str, Any]) -> str:
 def _checkpoints(run: Path) -> list[int]:
     names = [path.name for path in (run / "checkpoints").glob("step-*")] if (run / "checkpoints").is_dir() else []
     return sorted(int(name.removeprefix("step-")) for name in names if name.removeprefix("step-").isdigit())
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _when(seconds: float) -> str:

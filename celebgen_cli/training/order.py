@@ -10,12 +10,16 @@ from typing import Any
 
 from celebgen_cli.data.captions import Wording, choose_wording
 from celebgen_cli.data.dataset import Dataset, open_dataset
-from celebgen_cli.errors import UsageError
+from celebgen_cli.errors import CelebgenError, UsageError, first_line
+from celebgen_cli.models.sizes import sizes_from
 from celebgen_cli.processes import barrier
 from celebgen_cli.training import runs
 from celebgen_cli.training.continuing import goes_on
 from celebgen_cli.training.engine import TrainConfig, run_settings, with_overrides
 from celebgen_cli.training.observers import Observer
+
+# what config.json has as objects, where it has it
+NESTED = ("data", "captions", "loss", "distill", "clip", "cvae", "unet", "judge", "schedule")
 
 Warn = Callable[[str], None]
 
@@ -49,8 +53,24 @@ class Order:
 
     @cached_property
     def before(self) -> dict[str, Any]:
-        """config.json of the run that is resumed, as it was when first asked for; empty when none is."""
-        return runs.read_config(self.output) if self.resume and (self.output / "config.json").is_file() else {}
+        """config.json of the run that is resumed, as it was when first asked for; empty when none is.
+
+        Raises:
+            CelebgenError: it is not as training wrote it.
+        """
+        if not self.resume or not (self.output / "config.json").is_file():
+            return {}
+        before = runs.read_config(self.output)
+        try:
+            sizes_from(TrainConfig, before["train"])
+            if wrong := [name for name in NESTED if not isinstance(before.get(name, {}), dict)]:
+                raise TypeError(f"{wrong[0]} is {before[wrong[0]]!r:.60}")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CelebgenError(
+                f"{self.output / 'config.json'} is not as training wrote it ({first_line(error)}), so the run cannot "
+                "be gone on with; put it back, or choose another folder"
+            ) from error
+        return before
 
     @property
     def held_out(self) -> Path | None:

@@ -11,6 +11,7 @@ from celebgen_cli.models.judge import JudgeConfig
 from celebgen_cli.models.presets import CLIPConfig
 from celebgen_cli.models.sizes import sizes_from
 from celebgen_cli.models.unet import UNetConfig
+from celebgen_cli.training.task import TrainConfig
 
 
 @pytest.mark.parametrize("sizes", [CVAEConfig(), UNetConfig(widths=(8, 16, 24)), JudgeConfig(), CLIPConfig(width=12)])
@@ -20,6 +21,13 @@ def test_sizes_come_back_from_json(sizes: Any) -> None:
 
 def test_what_is_left_out_keeps_its_default() -> None:
     assert sizes_from(CVAEConfig, {"blocks": 1, "prior_log_std_min": -2}) == CVAEConfig(blocks=1, prior_log_std_min=-2)
+
+
+def test_what_has_no_default_has_a_type() -> None:
+    whole = TrainConfig(4, 2, learning_rate=1)
+    assert sizes_from(TrainConfig, json.loads(json.dumps(asdict(whole)))) == whole
+    with pytest.raises(TypeError, match="steps is 'x'"):
+        sizes_from(TrainConfig, {**asdict(whole), "steps": "x"})
 
 
 @pytest.mark.parametrize(
