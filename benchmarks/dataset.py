@@ -18,6 +18,7 @@ import numpy as np
 
 from celebgen_cli.data.attributes import ATTRIBUTES
 from celebgen_cli.data.dataset import ARRAYS, FORMAT, FORMAT_VERSION, open_dataset
+from celebgen_cli.errors import CelebgenError
 
 OPEN = """
 import sys, time
@@ -58,7 +59,10 @@ def main() -> None:
         if folder is None:
             folder = Path(place) / "data"
             make(folder, options.rows, options.size)
-        name = open_dataset(folder).splits[0]
+        try:
+            name = open_dataset(folder).splits[0]
+        except (CelebgenError, IndexError) as error:
+            parser.error(str(error))
         runs = [
             float(subprocess.run([sys.executable, "-c", OPEN, folder, name], capture_output=True, check=True).stdout)
             for _ in range(5)

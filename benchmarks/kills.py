@@ -105,6 +105,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.dataset and not options.vae:
+        parser.error("DATASET needs --vae")
     rng, failures = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

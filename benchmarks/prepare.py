@@ -1,6 +1,6 @@
 """Speed and memory of `celebgen prepare`, on real JPEGs or drawn faces.
 
-    python benchmarks/prepare.py [--images img_align_celeba.zip --annotations DIR] [--count 20000] [--size 128]
+    python benchmarks/prepare.py [--images img_align_celeba.zip] [--count 20000] [--size 128]
 
 With fewer images than --count they are repeated under new numbers. Time is that of the whole command; the time of the
 processors says what it would be where nothing else runs.

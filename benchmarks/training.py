@@ -244,6 +244,8 @@ def main() -> None:
     parser.add_argument("--peak-tflops", type=float, default=0.0)
     parser.add_argument("--only", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if strange := set(args.networks.split(",")) - {"clip", "vae", "diffusion", "unet"}:
+        parser.error(f"--networks: there is no {', '.join(sorted(strange))}")
     if args.only:
         if args.threads:
             import torch

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from celebgen_cli.errors import counted
 from celebgen_cli.evaluation.extraction import Progress, Timing
 
 ARITHMETIC_SECONDS = 20.0
@@ -82,8 +83,8 @@ def estimate(num: int, real_todo: int, listener: Listener) -> Timing:
     def timing(images_seconds: float, features_seconds: float, batch: int) -> None:
         if not said:
             rest = (num * (images_seconds + features_seconds) + real_todo * features_seconds) / batch
-            todo = f"{num:,} images" + (f" and {real_todo:,} of the real side" if real_todo and num else "")
-            todo = todo if num else f"{real_todo:,} images of the real side"
+            todo = counted(num, "image") + (f" and {real_todo:,} of the real side" if real_todo and num else "")
+            todo = todo if num else f"{counted(real_todo, 'image')} of the real side"
             listener.say(f"measuring {todo} will take {duration(rest + ARITHMETIC_SECONDS)} on this machine")
         said.append(True)
 

@@ -47,6 +47,8 @@ def calibrate(
     """
     if count < 2:
         raise UsageError(f"--num must be at least 2, not {count}")
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file; give the name of a folder")
     if output.exists() and any(output.iterdir()) and not force:
         raise UsageError(f"{output} is not empty; choose another folder, or add --force to replace it")
     generator = load_model(model, device, "fp32")

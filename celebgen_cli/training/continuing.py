@@ -26,6 +26,8 @@ WORDS = {
     "loss.adversarial": "--adversarial", "loss.freeze_encoder": "--freeze-encoder",
 }  # fmt: skip
 
+DISTILLING = {"vae": "--distill", "distill.teacher_steps": "the number of the teacher's steps"}
+
 
 def holds_run(run: Path) -> bool:
     """Whether there is a run in this folder; its config.json is there before its first checkpoint."""
@@ -58,6 +60,11 @@ def goes_on(run: Path, settings: Mapping[str, Any], resume: bool, warn: Callable
         )
     found = differences(before, settings)
     if resume:
+        if before.get("kind") == settings.get("kind") and ("distill" in before) != ("distill" in settings):
+            own, other = ("a student's", "a denoiser") if "distill" in before else ("a denoiser's", "a student")
+            raise UsageError(
+                f"{run} holds {own} run, which does not go on as {other}'s (--distill); choose another folder"
+            )
         if "data.fingerprint" in found:
             warn(f"the training pictures are not those that {run} began with; it goes on with the new ones")
         return True
@@ -68,7 +75,10 @@ def goes_on(run: Path, settings: Mapping[str, Any], resume: bool, warn: Callable
         found.pop("train.accumulate", None)
     if found:
         told = sorted(found, key=lambda name: (name not in WORDS, list(WORDS).index(name) if name in WORDS else 0))
-        said = [f"{_word(name)} is {_short(found[name][0])} there and {_short(found[name][1])} here" for name in told]
+        words = {**WORDS, **DISTILLING} if "distill" in settings else WORDS
+        said = [
+            f"{_word(name, words)} is {_short(found[name][0])} there and {_short(found[name][1])} here" for name in told
+        ]
         more = f" and {len(said) - 3} more" if len(said) > 3 else ""
         raise UsageError(
             f"{run} already holds a run with other settings ({', '.join(said[:3])}{more}); add --resume to go on with "
@@ -111,10 +121,10 @@ def _same(name: str, before: Any, now: Any) -> bool:
     return bool(before == now)
 
 
-def _word(name: str) -> str:
+def _word(name: str, words: Mapping[str, str]) -> str:
     if name.startswith("train."):
         return "--" + name.removeprefix("train.").replace("_", "-")
-    return WORDS.get(name, name)
+    return words.get(name, name)
 
 
 def _short(value: Any) -> str:

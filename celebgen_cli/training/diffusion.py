@@ -216,7 +216,7 @@ def fit_coarse(coarse: Coarse, text: TextEncoder, examples: Examples, latents: L
 
 def channel_statistics(latents: Latents) -> tuple[Tensor, Tensor]:
     """Mean and log standard deviation of z a channel [C], over at most 4,096 pictures."""
-    rows = np.arange(0, len(latents), max(1, len(latents) // 4096))
+    rows = np.arange(0, len(latents), max(1, -(-len(latents) // 4096)))
     mean = latents.mean[0, rows].astype(np.float64)
     variance = mean.var((0, 2, 3)) + np.exp(latents.logvar[0, rows].astype(np.float64)).mean((0, 2, 3))
     return torch.from_numpy(mean.mean((0, 2, 3))).float(), torch.from_numpy(0.5 * np.log(variance)).float()

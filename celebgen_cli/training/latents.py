@@ -178,8 +178,9 @@ def _write(
             for array in arrays:
                 array.flush()
             atomic_write_json(temporary / "complete.json", {"rows": count})
-            shutil.rmtree(path, ignore_errors=True)
-            temporary.rename(path)
+            if _stored(path, shape) is None:  # else another run was faster, and wrote the same
+                shutil.rmtree(path, ignore_errors=True)
+                temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:

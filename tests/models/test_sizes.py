@@ -40,6 +40,9 @@ def test_what_has_no_default_has_a_type() -> None:
         ({"widths": [8, 1.5]}, "widths is"),
         ({"init": 1}, "init is 1"),
         ({"depth": 1}, "UNetConfig has no depth"),
+        ({"blocks": 10**12}, "blocks is 1000000000000, more than any network here has"),
+        ({"widths": [64] * 10**6}, "widths is .*, more than any"),
+        ({"latent_channels": 1 << 20}, "latent_channels is 1048576, more"),
     ],
 )
 def test_wrong_values_are_named(values: dict[str, Any], says: str) -> None:

@@ -101,6 +101,23 @@ def test_another_kind(run: Path) -> None:
         goes_on(run, changed(kind="clip"), False, never)
 
 
+def test_a_student_is_known_by_its_own_words(run: Path) -> None:
+    taught = changed(distill={"steps": 4, "teacher_steps": 20}, vae="models/one")
+    for resume in (True, False):
+        (run / "config.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
+        with pytest.raises(UsageError, match=r"a denoiser's run, which does not go on|--distill is runs/vae there"):
+            goes_on(run, taught, resume, never)
+    with pytest.raises(UsageError, match=r"holds a denoiser's run, which does not go on as a student's \(--distill\)"):
+        goes_on(run, taught, True, never)
+    (run / "config.json").write_text(json.dumps(taught), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"holds a student's run, which does not go on as a denoiser's"):
+        goes_on(run, SETTINGS, True, never)
+    other = changed(distill={"steps": 4, "teacher_steps": 6}, vae="models/two")
+    said = r"--distill is models/one there and models/two here, the number of the teacher's steps is 20 there and 6"
+    with pytest.raises(UsageError, match=said):
+        goes_on(run, other, False, never)
+
+
 @pytest.mark.parametrize("content", ["[]", "{", ""])
 def test_a_file_that_describes_no_run(run: Path, content: str) -> None:
     (run / "config.json").write_text(content, encoding="utf-8")

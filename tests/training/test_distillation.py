@@ -119,6 +119,20 @@ def test_the_target_is_where_the_guided_teacher_arrives(dataset32: Path, init: s
     assert_close(unwhiten(x, where.mean, where.log_std), z, rtol=1e-3, atol=1e-3)
 
 
+def test_each_step_begins_where_the_student_arrived(dataset32: Path) -> None:
+    made = task(dataset32, Teaching(2, 6, **GUIDED))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in made.model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    made.model.register_forward_hook(lambda network, given, v: seen.append((given[0], v.detach())))
+    made.loss(3)
+    (x, v), (then, _) = seen
+    levels = made.paths[0]
+    assert_close(then, ddim_step(x, v, levels[0], levels[-1], SCHEDULE))
+    assert float((then - x).abs().mean()) > 1e-2
+
+
 def test_parts_of_a_batch_are_the_batch(dataset32: Path) -> None:
     made = task(dataset32, Teaching(2, 4, **GUIDED))  # type: ignore[arg-type]
     whole, _ = made.loss(5)
