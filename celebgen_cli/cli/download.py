@@ -63,11 +63,19 @@ def _ask() -> None:
 
     Raises:
         UsageError: nobody is there to be asked.
-        CelebgenError: they are not accepted.
+        CelebgenError: they are not accepted, or there is no answer.
+        KeyboardInterrupt: Ctrl-C came.
     """
     from celebgen_cli.errors import CelebgenError, UsageError
 
     if not sys.stdin.isatty():
         raise UsageError("CelebA's terms, above, must be accepted: add --accept-terms to the command")
-    if not typer.confirm("Do you accept these terms?", err=True):
+    try:
+        agreed = typer.confirm("Do you accept these terms?", err=True)
+    except typer.Abort as abort:
+        common.say("")  # the question's line has not ended
+        if isinstance(abort.__context__, KeyboardInterrupt):  # typer makes one of Ctrl-C and Ctrl-D
+            raise KeyboardInterrupt from None
+        agreed = False
+    if not agreed:
         raise CelebgenError("the terms were not accepted, so nothing was fetched")

@@ -1,11 +1,14 @@
 """`celebgen explore`: what a prepared dataset holds, as a page, a table and JSON."""
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from celebgen_cli.cli import common
+from celebgen_cli.cli.results import print_json, print_path
+from celebgen_cli.errors import counted
 
 if TYPE_CHECKING:
     from celebgen_cli.exploration.explore import Exploration
@@ -31,7 +34,6 @@ def explore(
     Example: celebgen explore data/celeba -o report.html
     """
     import contextlib
-    import json
 
     from celebgen_cli.errors import UsageError
     from celebgen_cli.exploration import explore as work
@@ -44,25 +46,22 @@ def explore(
     page = output if output is not None else None if as_json else Path("report.html")
     if page is not None and page.is_dir():
         raise UsageError(f"{page} is a folder; name the page to write, as -o {page / 'report.html'}")
+    parts = open_parts(datasets)  # a dataset that is none is said before a page that is in its way
     if page is not None and page.exists() and not force:
         raise UsageError(f"{page} is there already; choose another name with -o, or replace it with --force")
-    parts = open_parts(datasets)
     # opened first, so that a place that cannot be written is met before the work, not after it
     with atomic_path(page) if page is not None else contextlib.nullcontext() as temporary:
         with common.progress("explore", quiet=quiet) as update:
             found = work.explore(parts, lambda what, done, total: update(done, total, what))
         if temporary is not None:
-            temporary.write_bytes(render(found).encode("utf-8"))
+            temporary.write_bytes(render(found).encode("utf-8", errors="replace"))  # names of files may be no text
     if not quiet:
         _summarise(found)
     if as_json:
-        print(
-            json.dumps(
-                {**found.figures, "page": None if page is None else str(page)}, ensure_ascii=False, allow_nan=False
-            )
-        )
+        print_json({**found.figures, "page": None if page is None else str(page)})
     else:
-        print(page)
+        assert page is not None
+        print_path(page)
 
 
 def _summarise(found: "Exploration") -> None:
@@ -71,7 +70,7 @@ def _summarise(found: "Exploration") -> None:
     labels = list(figures["splits"])
     several = len(labels) > 1
     size = figures["size"]
-    title = f"{figures['images']:,} images of {size}x{size}, crop {figures['crop']}"
+    title = f"{counted(figures['images'], 'image')} of {size}x{size}, crop {figures['crop']}"
     rows = [
         [label, f"{split['images']:,}", _people(split["people"]), *_channels(split["pixels"])]
         for label, split in figures["splits"].items()
@@ -116,8 +115,8 @@ def _summarise(found: "Exploration") -> None:
         captions = figures["captions"]
         words = captions["words_per_caption"]
         common.say(
-            f"{captions['captions']:,} captions ({captions['source']}), {words['mean']:.1f} words each on average, "
-            f"{captions['vocabulary']:,} different words."
+            f"{counted(captions['captions'], 'caption')} ({captions['source']}), {words['mean']:.1f} words each on "
+            f"average, {counted(captions['vocabulary'], 'different word')}."
         )
     if not figures["duplicates"]["complete"]:
         common.say("There were too many similar pairs to look at all of them: the duplicates are a part.")
@@ -128,11 +127,19 @@ def _table(title: str, heads: list[str], rows: list[list[str]]) -> None:
     from rich.text import Text
 
     table = Table(title=title, title_justify="left")
+    # Text: a bracket in a folder's name is no markup
     for i, head in enumerate(heads):
-        table.add_column(head, justify="left" if i == 0 else "right")
+        justify: Literal["left", "right"] = "left" if i == 0 else "right"
+        # fold: on a narrow terminal the end of a label, which tells train from valid, stays
+        table.add_column(Text(_foldable(head)), justify=justify, overflow="fold", no_wrap=head == "attribute")
     for row in rows:
-        table.add_row(*map(Text, row))  # Text: a bracket in a folder's name is no markup
+        table.add_row(Text(_foldable(row[0])), *map(Text, row[1:]))
     common.stderr().print(table)
+
+
+def _foldable(label: str) -> str:
+    """A split's label with a place to break the line at, before the split's name."""
+    return re.sub(r":(?=\S)", ": ", label)
 
 
 def _people(entry: dict[str, Any] | None) -> str:

@@ -11,7 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -49,7 +49,8 @@ class Pair:
 @dataclass(frozen=True)
 class Duplicates:
     """Groups of rows with identical pixels, each ascending, and pairs of near-identical pictures, the nearest first, in
-    which a group is represented by its first row. `complete` is False where there were too many candidates."""
+    which a group is represented by its first row (`count_pairs` counts its other rows, too). `complete` is False where
+    there were too many candidates."""
 
     identical: list[list[int]]
     near: list[Pair]
@@ -88,17 +89,24 @@ def find_duplicates(
 
 
 def count_pairs(found: Duplicates, part_of: np.ndarray) -> dict[tuple[int, int], dict[str, int]]:
-    """Pairs by the parts of their two rows (i <= j): how many are identical, near-identical, mirrored."""
+    """Pairs by the parts of their two rows (i <= j): how many are identical, near-identical, mirrored.
+
+    Every row of a group counts, so that a near pair of two groups is as many pairs as their rows make.
+    """
     counts: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: {"identical": 0, "near": 0, "mirrored": 0})
+    groups: dict[int, Counter[int]] = {}  # by the first row: how many rows in each part
     for rows in found.identical:
-        members = sorted(Counter(part_of[rows].tolist()).items())
+        groups[rows[0]] = Counter(part_of[rows].tolist())
+        members = sorted(groups[rows[0]].items())
         for i, count in members:
             counts[i, i]["identical"] += count * (count - 1) // 2
         for (i, one), (j, other) in combinations(members, 2):
             counts[i, j]["identical"] += one * other
     for pair in found.near:
-        i, j = sorted((int(part_of[pair.a]), int(part_of[pair.b])))
-        counts[i, j]["mirrored" if pair.mirrored else "near"] += 1
+        kind = "mirrored" if pair.mirrored else "near"
+        a, b = (groups.get(row) or Counter([int(part_of[row])]) for row in (pair.a, pair.b))
+        for (i, one), (j, other) in product(a.items(), b.items()):
+            counts[min(i, j), max(i, j)][kind] += one * other
     return {key: value for key, value in sorted(counts.items()) if any(value.values())}
 
 

@@ -108,17 +108,16 @@ def _correlations(table: statistics.Together) -> dict[str, Any] | None:
 def _surprises(table: statistics.Together) -> dict[str, Any] | None:
     if not table.known.any():
         return None
-    above, below = statistics.surprises(table)
-    pairs = len(ATTRIBUTES) * (len(ATTRIBUTES) - 1) // 2
+    found = statistics.surprises(table)
     return {
         "rule": {
             "min_expected": statistics.MIN_COUNT,
             "significance": statistics.SIGNIFICANCE,
-            "pairs": pairs,
-            "z": statistics.critical_z(pairs),
+            "pairs": found.pairs,
+            "z": found.z,
         },
-        "above": [asdict(pair) for pair in above],
-        "below": [asdict(pair) for pair in below],
+        "above": [asdict(pair) for pair in found.above],
+        "below": [asdict(pair) for pair in found.below],
     }
 
 

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from celebgen_cli.data.attributes import ATTRIBUTES
+from celebgen_cli.errors import counted
 from celebgen_cli.exploration import plots
 from celebgen_cli.exploration.explore import Exploration
 from celebgen_cli.exploration.faces import Average
@@ -41,7 +42,7 @@ def render(found: Exploration) -> str:
 
 def _summary(figures: dict[str, Any]) -> str:
     size = figures["size"]
-    return f"{figures['images']:,} images of {size} × {size} pixels, crop {escape(figures['crop'])}."
+    return f"{counted(figures['images'], 'image')} of {size} × {size} pixels, crop {escape(figures['crop'])}."
 
 
 # ------------------------------------------------------------------------------------------------ sections
@@ -158,16 +159,18 @@ def _surprises(found: Exploration) -> str:
             for pair in pairs[:SURPRISES]
         ]  # fmt: skip
         heads = ["pair", "lift", "images", "by chance", "phi", "z"]
-        count = f"{title} <small>{len(pairs)} pairs</small>"
+        count = f"{title} <small>{counted(len(pairs), 'pair')}</small>"
         return f"<div><h3>{count}</h3>{html.table(heads, rows, raw=True) if rows else '<p>None.</p>'}</div>"
 
+    if rule["z"] is None:
+        return "<p>No two attributes both change, so that there is no pair to judge.</p>"
     return (
         f'<div class="two">{table("More often than by chance", surprises["above"])}'
         f"{table('Less often than by chance', surprises['below'])}</div>"
         f"<p>Lift is the number of images with both attributes, divided by the number that independence would let "
         f"expect. A pair is listed where at least {rule['min_expected']} are expected and the difference is "
-        f"significant: |z| above {rule['z']:.2f}, so that with {rule['pairs']} pairs of independent attributes the "
-        f"chance of listing any is {100 * rule['significance']:.0f} %.</p>"
+        f"significant: |z| above {rule['z']:.2f}, so that with {counted(rule['pairs'], 'pair')} of independent "
+        f"attributes the chance of listing any is {100 * rule['significance']:.0f} %.</p>"
     )
 
 
@@ -186,29 +189,32 @@ def _landmarks(found: Exploration) -> str:
     eyes, roll = figures["eye_distance"], figures["eye_roll_degrees"]
     return (
         f"<div class='two'><figure>{plots.landmarks_plot(found.landmarks, found.faces.average().mean)}<figcaption>"
-        f"{figures['images']:,} images over the mean face of all; ellipses reach two standard deviations.</figcaption>"
-        f"</figure><div>{html.table(['point', 'x', 'y'], rows, raw=True)}<p>Pixels, mean ± standard deviation. The "
-        f"eyes are {eyes['mean']:.2f} ± {eyes['std']:.2f} pixels apart and turned by {roll['mean']:.2f} ± "
-        f"{roll['std']:.2f} degrees.</p></div></div>"
+        f"{counted(figures['images'], 'image')} over the mean face of all; ellipses reach two standard deviations."
+        f"</figcaption></figure><div>{html.table(['point', 'x', 'y'], rows, raw=True)}<p>Pixels, mean ± standard "
+        f"deviation. The eyes are {eyes['mean']:.2f} ± {eyes['std']:.2f} pixels apart and turned by "
+        f"{roll['mean']:.2f} ± {roll['std']:.2f} degrees.</p></div></div>"
     )
 
 
 def _captions(found: Exploration) -> str:
     figures = found.figures["captions"]
     if figures is None:
-        return "<p>No captions are stored with this dataset, and there are no attributes to make them from.</p>"
+        why = "there are no attributes to make them from"
+        if found.figures["attributes"] is not None:  # known in part: a caption takes all of them
+            why = "no image has all its attributes known, so none can be made"
+        return f"<p>No captions are stored with this dataset, and {why}.</p>"
     words = figures["words_per_caption"]
     samples = "".join(
         f'<li><img src="{picture(found.parts.images([row])[0], 96)}" alt="" loading="lazy"> '
-        f"<span>{escape(text)} <small>{len(text.split())} words</small></span></li>"
+        f"<span>{escape(text)} <small>{counted(len(text.split()), 'word')}</small></span></li>"
         for row, text in found.captions
     )
     common = ", ".join(f"{escape(word)} {count:,}" for word, count in figures["most_common"])
     source = "" if figures["source"] == "stored" else " None are stored: these are made from attributes."
     return (
-        f"<p>{figures['captions']:,} captions, {figures['distinct']:,} of them distinct.{source} A caption has "
-        f"{words['mean']:.1f} ± {words['std']:.1f} words, from {words['min']} to {words['max']}; "
-        f"{figures['vocabulary']:,} different words.</p><div class='two'><ul class=\"samples\">{samples}</ul>"
+        f"<p>{counted(figures['captions'], 'caption')}, {figures['distinct']:,} of them distinct.{source} A caption "
+        f"has {words['mean']:.1f} ± {words['std']:.1f} words, from {words['min']} to {words['max']}; "
+        f"{counted(figures['vocabulary'], 'different word')}.</p><div class='two'><ul class=\"samples\">{samples}</ul>"
         f"<div><figure>{plots.bars_plot(figures['captions_by_words'], 'words in a caption')}</figure>"
         f"<p>Most common: {common}.</p></div></div>"
     )
@@ -219,10 +225,11 @@ def _people(found: Exploration) -> str:
     if figures is None:
         return "<p>It is not known who is in these images.</p>"
     each = figures["images_per_person"]
-    unknown = f" {figures['unknown']:,} images are of nobody known." if figures["unknown"] else ""
+    people = "1 person" if figures["people"] == 1 else f"{figures['people']:,} people"
+    unknown = f" Of nobody known: {counted(figures['unknown'], 'image')}." if figures["unknown"] else ""
     text = (
-        f"<p>{figures['people']:,} people in {figures['images']:,} images: {each['mean']:.1f} images a person on "
-        f"average, {each['median']:g} in the median, from {each['min']} to {each['max']}.{unknown}</p>"
+        f"<p>{people} in {counted(figures['images'], 'image')}: {each['mean']:.1f} images a person on average, "
+        f"{each['median']:g} in the median, from {each['min']} to {each['max']}.{unknown}</p>"
     )
     if len(found.parts.parts) > 1:
         text += f"<p>People in more than one split: {figures['in_several_splits']:,}.</p>"
@@ -292,7 +299,7 @@ def _pair_gallery(found: Exploration) -> str:
     shown = f"<p>{min(PAIRS, len(pairs))} of {len(pairs):,} pairs:</p>" if len(pairs) > PAIRS else ""
     same = sum(pair[0] for pair in pairs)
     if same:
-        shown += f"<p>{same:,} pairs have the same number in two splits: one picture, prepared twice.</p>"
+        shown += f"<p>The same number in two splits, one picture that was prepared twice: {counted(same, 'pair')}.</p>"
     return f'{shown}<div class="cards pairs">{"".join(cards)}</div>'
 
 

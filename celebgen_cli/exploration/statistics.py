@@ -120,8 +120,23 @@ class Surprise:
     z: float
 
 
-def surprises(table: Together) -> tuple[list[Surprise], list[Surprise]]:
+@dataclass(frozen=True)
+class Surprises:
     """The pairs above independence, the largest lift first, and those below it, the smallest lift first.
+
+    Attributes:
+        pairs: how many pairs were looked at: those of two attributes that both change.
+        z: the limit that |z| of a pair is beyond; None where there was no pair.
+    """
+
+    above: list[Surprise]
+    below: list[Surprise]
+    pairs: int
+    z: float | None
+
+
+def surprises(table: Together) -> Surprises:
+    """The pairs that depend on each other.
 
     A pair counts where at least `MIN_COUNT` images are expected and |z| = |phi| sqrt(n - 1) is beyond what the largest
     of all pairs reaches with chance `SIGNIFICANCE` (two-sided, Bonferroni).
@@ -131,7 +146,7 @@ def surprises(table: Together) -> tuple[list[Surprise], list[Surprise]]:
     above: list[Surprise] = []
     below: list[Surprise] = []
     if not pairs:
-        return above, below
+        return Surprises(above, below, 0, None)
     limit = critical_z(len(pairs))
     for i, j in pairs:
         n, both, phi = int(table.known[i, j]), int(table.both[i, j]), float(table.phi[i, j])
@@ -142,7 +157,7 @@ def surprises(table: Together) -> tuple[list[Surprise], list[Surprise]]:
             (above if z > 0 else below).append(pair)
     above.sort(key=lambda pair: -pair.lift)
     below.sort(key=lambda pair: (pair.lift, pair.z))
-    return above, below
+    return Surprises(above, below, len(pairs), limit)
 
 
 def critical_z(pairs: int) -> float:

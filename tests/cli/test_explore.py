@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from celebgen_cli.cli import common
 from celebgen_cli.data.attributes import ATTRIBUTES
-from tests.command import invoke, one_sentence
+from tests.command import COMMAND, ENVIRONMENT, invoke, one_sentence
 from tests.exploration.conftest import draw, write_split
 
 VOID = {"meta", "img", "br", "line", "rect", "ellipse", "image", "polygon", "polyline"}
@@ -152,7 +156,10 @@ def test_pictures_that_nothing_is_known_of(tmp_path: Path, count: int) -> None:
         "complete": True, "rule": None, "pairs": [], "identical": [], "near": []
     }  # fmt: skip
     text = read_page(tmp_path / "page.html").text
-    for words in ("No attribute of any image is known", "No landmarks are stored", "It is not known who"):
+    for words in (
+        "No attribute of any image is known", "No landmarks are stored", "It is not known who",
+        "there are no attributes to make them from", "1 image of" if count == 1 else "3 images of",
+    ):  # fmt: skip
         assert words in text
 
 
@@ -177,7 +184,8 @@ def test_partly_unknown_attributes(tmp_path: Path) -> None:
     found = json.loads(invoke("explore", data, "--json", "-q", "-o", tmp_path / "page.html").stdout)
     assert found["attributes"]["Male"]["known"] == 8 and found["attributes"]["Bags_Under_Eyes"]["share"] is None
     assert found["captions"] is None  # no row is known whole
-    assert "unknown are left out" in read_page(tmp_path / "page.html").text
+    text = read_page(tmp_path / "page.html").text
+    assert "unknown are left out" in text and "no image has all its attributes known, so none can be made" in text
 
 
 def test_several_datasets(rich: Path, tmp_path: Path) -> None:
@@ -188,6 +196,77 @@ def test_several_datasets(rich: Path, tmp_path: Path) -> None:
     (near,) = found["duplicates"]["near"]
     assert near["mirrored"] and near["distance"] == 0 and near["second"] == {"split": "other:test", "name": "000500"}
     assert near["same_person"] is None and near["attributes_differ"] is None
+
+
+def test_labels_of_several_datasets_keep_their_ends(
+    rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a narrow terminal; and a bracket is no markup."""
+    monkeypatch.setitem(ENVIRONMENT, "COLUMNS", "80")
+    folder = tmp_path / "celeba-[bold]-aligned-at-128-pixels"
+    for split, rows in (("train", slice(0, 30)), ("valid", slice(30, 45))):
+        write_split(
+            folder, split, np.load(rich / "train" / "images.npy")[rows],
+            attributes=np.load(rich / "train" / "attributes.npy")[rows],
+        )  # fmt: skip
+    common.stderr.cache_clear()
+    out = invoke("explore", rich, folder, "-o", tmp_path / "page.html")
+    common.stderr.cache_clear()
+    assert out.exit_code == 0, out.output
+    assert "…" not in out.stderr
+    first = [line.split("│")[1].strip() for line in out.stderr.split("Attributes")[0].splitlines() if "│" in line]
+    assert [line for line in first if line in ("train", "valid", "all")] == ["train", "valid", "train", "valid", "all"]
+    heads = out.stderr.split("Attributes")[1].partition("┡")[0]
+    assert "".join(first).count("[bold]") == 4 and "[bold]" in heads
+
+
+def test_a_dataset_that_is_none_is_said_first(rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("report.html").write_text("mine")
+    for name in ("model", "run", "config"):
+        Path(name).mkdir()
+    Path("model", "model.json").write_text("{}")
+    Path("run", "config.json").write_text("{}")
+    for name in ("no", "model", "run"):
+        assert "report.html" not in one_sentence(invoke("explore", name), 1)
+    assert "report.html is there already" in one_sentence(invoke("explore", rich), 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/set\xff"))
+    write_split(folder, "train", draw(3, 32)[0])
+    environment = os.environ | ENVIRONMENT
+    for arguments in (("-o", tmp_path / "page.html"), ("--json",), ("-o", folder / "page.html")):
+        command = [COMMAND, "explore", folder, *arguments]
+        out = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+        assert out.returncode == 0, out.stderr
+        if "--json" in arguments:
+            assert json.loads(out.stdout)["datasets"][0]["path"] == str(folder)
+        else:
+            assert out.stdout == os.fsencode(arguments[1]) + b"\n"
+    assert "set?" in read_page(tmp_path / "page.html").text
+
+
+def test_one_is_singular(tmp_path: Path) -> None:
+    images, attributes = draw(400, 32)
+    attributes[:, 2:] = -1
+    attributes[:200, :2], attributes[200:, :2] = 1, -1
+    data = write_split(tmp_path / "own", "train", images, attributes=attributes, identity=np.full(400, 3))
+    found = json.loads(invoke("explore", data, "--json", "-q", "-o", tmp_path / "page.html").stdout)
+    assert found["surprises"]["rule"]["pairs"] == 1 and len(found["surprises"]["above"]) == 1
+    assert found["surprises"]["rule"]["z"] == pytest.approx(2.5758, abs=1e-4)
+    text = read_page(tmp_path / "page.html").text
+    assert "More often than by chance 1 pair" in text and "with 1 pair of independent attributes" in text
+    assert "|z| above 2.58" in text and "1 person in 400 images" in text
+
+
+def test_attributes_that_never_change(tmp_path: Path) -> None:
+    images, _ = draw(4, 32)
+    data = write_split(tmp_path / "own", "train", images, attributes=np.ones((4, 40), np.int8))
+    found = json.loads(invoke("explore", data, "--json", "-q", "-o", tmp_path / "page.html").stdout)
+    assert found["surprises"]["rule"]["pairs"] == 0 and found["surprises"]["rule"]["z"] is None
+    assert "No two attributes both change" in read_page(tmp_path / "page.html").text
 
 
 def test_nothing_is_overwritten(rich: Path, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Getting archives: local files, a loopback server that misbehaves, and archives that are out to harm."""
 
 import hashlib
+import io
 import shutil
 import stat
 import sys
+import types
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from celebgen_cli.data.download import Patience, download, unpack
+from celebgen_cli.data.download.fetch import fetch, file_name
 from celebgen_cli.data.download.folder import claimed
 from celebgen_cli.errors import CelebgenError, UsageError
 from tests.data.loopback import File, Server, serve
@@ -97,7 +100,16 @@ def test_the_name_of_a_fetched_file(
             File(b"PK\x03\x04 cut", {"Content-Length": "5000"}),
             "sent 8 bytes and not 5000 bytes: the connection was cut",
         ),
-        (File(b""), "sent 0 bytes"),
+        (File(b""), r"answers with nothing \(0 bytes\)"),
+        (File(b"", status=204), r"answers with nothing \(0 bytes\)"),
+        (
+            File(b"ff\r\nPK\x03\x04", {"Transfer-Encoding": "chunked"}),
+            "/img.zip: the connection was cut, 3 times in a row; try again later",
+        ),
+        (File(status=302, headers={"Location": "/img.zip"}), "is redirected again and again, without an end; check it"),
+        (File(status=302, headers={"Location": "ftp://127.0.0.1/a"}), "leads to 'ftp://127.0.0.1/a', which is no http"),
+        (File(status=301, headers={"Location": "file:///etc/passwd"}), "leads to 'file:///etc/passwd', which is no"),
+        (File(status=307, headers={"Location": "http://[::1/a"}), r"leads to 'http://\[::1/a', which is no http"),
         (File(b"PK\x03\x04 damaged"), "cut off or damaged"),
         (File(b"Rar! another format"), "neither a folder nor a zip"),
         (File(b"packed", {"Content-Encoding": "gzip"}), "packed as gzip"),
@@ -107,8 +119,43 @@ def test_bad_answers_leave_nothing(tmp_path: Path, server: Server, answer: File,
     server.files = {"/img.zip": answer}
     with pytest.raises(CelebgenError, match=sentence) as caught:
         download(f"{server.url}/img.zip", tmp_path / "out", patience=AT_ONCE)
-    assert server.url in str(caught.value)
+    assert server.url in str(caught.value) and "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_asked_for_once(tmp_path: Path, server: Server) -> None:
+    server.files = {"/img.zip": File(b"")}
+    with pytest.raises(CelebgenError, match="answers with nothing"):
+        download(f"{server.url}/img.zip", tmp_path / "out", patience=AT_ONCE)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("address", ["/a b é.txt", "/a%20b%20%C3%A9.txt", "/a%20b é.txt"])
+def test_letters_that_no_address_may_hold(tmp_path: Path, server: Server, address: str) -> None:
+    server.files = {"/a%20b%20%C3%A9.txt": File(b"text"), "/from": File(status=302, headers={"Location": "/a b é.txt"})}
+    server.files["/from"].headers["Location"] = "/a b é.txt".encode().decode("latin-1")
+    for url in (server.url + address, f"{server.url}/from"):
+        assert download(url, tmp_path / "out") == [tmp_path / "out" / "a b é.txt"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a" * 300 + ".txt", "a" * 196 + ".txt"),
+        ("é" * 200 + ".zip", "é" * 98 + ".zip"),
+        ("a." + "b" * 300, "a." + "b" * 198),
+        ("a" * 195 + " . x" + ".txt", "a" * 195 + ".txt"),
+    ],
+)
+def test_long_names_keep_their_ending(path: str, name: str) -> None:
+    assert file_name(None, f"http://host/{path}") == name
+    assert file_name(path, "http://host/") == name
+
+
+def test_a_file_with_a_long_name(tmp_path: Path, server: Server) -> None:
+    server.files = {"/x": File(b"text", {"Content-Disposition": f"attachment; filename={'a' * 300}.txt"})}
+    (got,) = download(f"{server.url}/x", tmp_path)
+    assert got.name.endswith("a.txt") and tree(tmp_path) == {got.name: b"text"}
 
 
 def test_a_server_that_is_not_there(tmp_path: Path, server: Server) -> None:
@@ -117,10 +164,18 @@ def test_a_server_that_is_not_there(tmp_path: Path, server: Server) -> None:
         download(f"http://127.0.0.1:{1 if port != 1 else 2}/img.zip", tmp_path)
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:port/a.zip", "http:///a.zip", "http://127.0.0.1/a b.zip"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:port/a.zip", "http:///a.zip", "http://[::1/x", "https://[bad", "http://[x/a.zip",
+        "http://a b/c.zip", "http://127.0.0.1:99999/a", f"https://{'é' * 70}.org/a",
+    ],
+)  # fmt: skip
 def test_what_is_no_address(tmp_path: Path, address: str) -> None:
-    with pytest.raises(CelebgenError, match="not an address|cannot be reached"):
-        download(address, tmp_path / "out", patience=AT_ONCE)
+    for call in (lambda: download(address, tmp_path / "out", patience=AT_ONCE), lambda: fetch(address, tmp_path)):
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert str(caught.value) == f"{address} is not an address that can be fetched; it must look like https://HOST/FILE"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,6 +193,13 @@ def test_another_md5_is_refused(archive: Path, tmp_path: Path, server: Server) -
         ("ftp://example.org/a.zip", "not an http"),
         ("nowhere.zip", "nowhere.zip does not exist"),
         (".", "is a folder"),
+        ("file://otherhost/etc/passwd", "file://otherhost/etc/passwd lies on another machine; only files of this one"),
+        ("file://[x/etc/passwd", "lies on another machine"),
+        ("kagle", "the source kagle does not exist; the nearest name is kaggle$"),
+        ("Google-Drive", "Google-Drive does not exist; the nearest name is google-drive$"),
+        ("kaggle:foo", "the nearest name is kaggle:OWNER/NAME, as kaggle:jessicali9530/celeba-dataset$"),
+        ("hugingface:a/b", "the nearest name is huggingface:OWNER/NAME, as huggingface:flwrlabs/celeba$"),
+        ("kaggle.zip", "the source kaggle.zip does not exist; get CelebA from Kaggle"),
     ],
 )
 def test_sources_that_cannot_be(tmp_path: Path, source: str, sentence: str) -> None:
@@ -192,6 +254,8 @@ def hostile(path: Path, kind: str) -> None:
         ("..\\outside.jpg", "outside of the folder"),
         ("C:\\outside.jpg", "outside of the folder"),
         ("C:outside.jpg", "outside of the folder"),
+        ("a/b\x1b[2J.jpg", r"a control character in its name \('a/b\\x1b\[2J.jpg'\)"),
+        ("img_align_celeba/000001.jpg/b", "has 'img_align_celeba/000001.jpg' both as a file and as a folder"),
         ("link", "link or special file"),
         ("zeros", "which no archive of CelebA does"),
         ("10 GB", "which no archive of CelebA does"),
@@ -207,6 +271,34 @@ def test_hostile_archives_change_nothing(
     with pytest.raises(CelebgenError, match=sentence):
         download(str(tmp_path / "evil.zip"), tmp_path / "out")
     assert list(tree(tmp_path)) == ["evil.zip"]
+
+
+def test_a_member_that_holds_more_than_it_declares(tmp_path: Path) -> None:
+    """zipfile itself stops at the declared size; should it not, nothing more is written."""
+    module = sys.modules[unpack.__module__]
+    info = zipfile.ZipInfo("a.bin")
+    info.file_size = 5
+    zipped = types.SimpleNamespace(open=lambda _: io.BytesIO(b"123456"))
+    with pytest.raises(CelebgenError, match="x.zip holds more than it declares"):
+        module._write(zipped, info, tmp_path / "a.bin", "x.zip", lambda size: None)
+    assert (tmp_path / "a.bin").read_bytes() == b""
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_what_is_in_the_way_of_a_folder_is_named(archive: Path, tmp_path: Path, server: Server, kind: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    there = out / "img_align_celeba"
+    there.write_bytes(b"mine") if kind == "file" else there.symlink_to("nowhere")
+    server.files = {"/img.zip": File(archive.read_bytes(), {"ETag": '"one"'})}
+    for source in (str(archive), f"{server.url}/img.zip"):
+        with pytest.raises(CelebgenError, match="out/img_align_celeba is there already and is no folder; delete it or"):
+            download(source, out)
+    there.unlink()
+    server.requests.clear()
+    assert download(f"{server.url}/img.zip", out) == [out]
+    assert [range_ for _, range_ in server.requests] == [f"bytes={archive.stat().st_size - 1}-"]  # kept until now
+    assert sorted(path.suffix for path in out.iterdir()) == ["", *[".txt"] * (len([*out.iterdir()]) - 1)]
 
 
 def test_damaged_member_unpacks_nothing(archive: Path, tmp_path: Path) -> None:
@@ -239,6 +331,48 @@ def test_another_file_of_the_same_name_is_kept(archive: Path, tmp_path: Path) ->
     with pytest.raises(CelebgenError, match="is there already and is not what"):
         download(str(source), tmp_path)
     assert tree(tmp_path) == {source.name: b"mine"}
+
+
+@pytest.mark.parametrize("mine", [b"0123456789", b"mine", None])
+def test_another_file_in_the_place_of_a_fetched_one(tmp_path: Path, server: Server, mine: bytes | None) -> None:
+    """Nothing is left beside it, and what cannot be the same is refused before the transfer."""
+    (tmp_path / "a.txt").mkdir() if mine is None else (tmp_path / "a.txt").write_bytes(mine)
+    calls: list[int] = []
+    for md5 in (None, hashlib.md5(b"abcdefghij").hexdigest()):
+        server.files = {"/a.txt": File(b"abcdefghij", {"ETag": '"one"'})}
+        with pytest.raises(CelebgenError, match=r"a.txt is there already and (is not what http|has not the MD5)"):
+            download(f"{server.url}/a.txt", tmp_path, md5=md5, progress=lambda done, total: calls.append(done))
+        assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+        assert calls == ([10] if mine == b"0123456789" else [])
+    assert tree(tmp_path) == ({} if mine is None else {"a.txt": mine})
+
+
+def test_the_same_file_in_the_place_of_a_fetched_one(tmp_path: Path, server: Server) -> None:
+    said: list[str] = []
+    server.files = {"/x": File(b"text", {"Content-Disposition": "attachment; filename=b.txt"}), "/a.txt": File(b"text")}
+    md5 = hashlib.md5(b"text").hexdigest()
+    for path, name in (("/a.txt", "a.txt"), ("/x", "b.txt")):
+        assert download(server.url + path, tmp_path, say=said.append) == [tmp_path / name]
+        assert download(server.url + path, tmp_path, say=said.append) == [tmp_path / name] and said == []
+        server.requests.clear()
+        assert download(server.url + path, tmp_path, md5=md5.upper(), say=said.append) == [tmp_path / name]
+        assert said.pop() == f"{tmp_path / name} is there already and has this MD5; nothing is fetched"
+        assert len(server.requests) == (path == "/x")  # whose name the server tells
+    assert tree(tmp_path) == {"a.txt": b"text", "b.txt": b"text"}
+
+
+@pytest.mark.parametrize("name", ["img.zip", "data"])
+@pytest.mark.parametrize("same", [True, False])
+def test_an_archive_needs_no_place_of_its_own(
+    archive: Path, tmp_path: Path, server: Server, name: str, same: bool
+) -> None:
+    """It is unpacked, whatever file has its name."""
+    body = archive.read_bytes()
+    server.files = {f"/{name}": File(body)}
+    (tmp_path / name).write_bytes(body if same else b"mine")
+    assert download(f"{server.url}/{name}", tmp_path, md5=hashlib.md5(body).hexdigest()) == [tmp_path]
+    with zipfile.ZipFile(archive) as zipped:
+        assert sorted(tree(tmp_path)) == sorted([*zipped.namelist(), name])
 
 
 def test_two_downloads_into_one_folder(archive: Path, tmp_path: Path) -> None:

@@ -304,6 +304,7 @@ def test_a_form_that_leads_elsewhere_is_not_followed() -> None:
     assert confirmed_address(page, "https://drive.usercontent.google.com/download") is None
     assert confirmed_address(page.replace("https://evil.example", ""), "http://a/b?c=1") == "http://a/x?id=1"
     assert confirmed_address(page.replace("download-form", "login"), "https://evil.example/y") is None
+    assert confirmed_address(page.replace("evil.example", "[evil"), "http://a/b") is None
 
 
 def test_growing_files_are_reported(tmp_path: Path) -> None:
@@ -356,6 +357,20 @@ def test_the_next_command(
             (tmp_path / "my faces" / name).write_bytes(data)
     monkeypatch.chdir(tmp_path)
     assert next_command(Path("my faces")).startswith(sentence)
+
+
+def test_the_next_command_for_a_folder_without_a_name(
+    celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my faces" / "inner").mkdir(parents=True)
+    for name, data in everything(celeba).items():
+        (tmp_path / "my faces" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "my faces" / name).write_bytes(data)
+    faces = tmp_path.resolve() / "my faces"
+    for inside, out in (("my faces", "."), ("my faces", ""), ("my faces/inner", "..")):
+        monkeypatch.chdir(tmp_path / inside)
+        command = f"celebgen prepare '{faces}/img_align_celeba' -o '{faces}-dataset'"
+        assert next_command(Path(out)) == f"next: {command}"
 
 
 def test_the_terms_are_asked_for(celeba: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

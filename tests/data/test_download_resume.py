@@ -1,9 +1,13 @@
 """Downloads that are cut, stall, are asked to wait, or find another file the second time."""
 
+import errno
 import hashlib
 import json
+import os
+import ssl
 from collections.abc import Iterator
 from email.utils import formatdate
+from http.client import HTTPResponse
 from pathlib import Path
 
 import numpy as np
@@ -121,9 +125,64 @@ def test_a_part_of_another_file_is_noticed_by_the_md5(tmp_path: Path, server: Se
     assert not (tmp_path / "wrong").exists()
 
 
-def test_a_whole_part_costs_one_byte(tmp_path: Path, server: Server) -> None:
+def test_another_md5_ends_a_download_that_is_always_cut(tmp_path: Path, server: Server) -> None:
+    """What was gone on with may be the fault once; after a second fetch it is the file."""
+    server.files = {"/a.bin": File(BODY, TAG, cuts=[200_000, 300_000] * 30)}  # all of it is cut, the rest comes whole
+    with pytest.raises(CelebgenError, match=f"has the MD5 {MD5} and not {'0' * 32}"):
+        fetch(server, tmp_path / "out", attempts=100, md5="0" * 32)
+    assert [range_ for _, range_ in server.requests] == [None, "bytes=200000-"] * 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(OSError(code, os.strerror(code)) for code in (errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH)),
+        OSError(errno.EHOSTDOWN, "Host is down"),
+        OSError(errno.ETIMEDOUT, "Connection timed out"),
+        ssl.SSLError(1, "[SSL] record layer failure"),
+    ],
+)
+@pytest.mark.parametrize("where", ["read1", "begin"])
+def test_the_network_is_not_the_folder(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, fault: OSError, where: str
+) -> None:
+    server.files = {"/a.bin": File(BODY, TAG, cuts=[100_000, 100_000])}
+    plain, calls = getattr(HTTPResponse, where), 0
+
+    def fails(answer: HTTPResponse, *args: int) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise fault
+        return plain(answer, *args)
+
+    monkeypatch.setattr(HTTPResponse, where, fails)
+    said, _ = fetch(server, tmp_path)
+    assert only(tmp_path) == BODY
+    told = "no answer for 0.3 s" if isinstance(fault, TimeoutError) else f"the connection was cut ({fault.strerror})"
+    assert any(told in sentence for sentence in said), said
+
+
+def test_a_page_that_is_cut_is_asked_for_again(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, faults = HTTPResponse.read, [OSError(errno.EHOSTUNREACH, "No route to host")]
+
+    def fails(answer: HTTPResponse, amount: int | None = None) -> bytes:
+        if faults:
+            raise faults.pop()
+        return plain(answer, amount)
+
+    server.files = {"/a.bin": File(b"<html>Please log in</html>")}
+    monkeypatch.setattr(HTTPResponse, "read", fails)
+    with pytest.raises(CelebgenError, match="web page instead of a file"):
+        fetch(server, tmp_path)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("more", [b"", b"of another file"])
+def test_a_whole_part_costs_one_byte(tmp_path: Path, server: Server, more: bytes) -> None:
     cut(server, tmp_path, TAG)
-    (tmp_path / "a.bin.part").write_bytes(BODY)
+    (tmp_path / "a.bin.part").write_bytes(BODY + more)
     fetch(server, tmp_path)
     assert server.requests == [("/a.bin", "bytes=299999-")] and only(tmp_path) == BODY
 

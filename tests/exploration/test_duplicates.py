@@ -105,11 +105,44 @@ def test_pairs_within_and_across_parts() -> None:
     part_of = np.array([0, 0, 0, 1, 1, 2])
     found = Duplicates([[0, 1, 3, 4]], [Pair(2, 5, 1.0, False), Pair(0, 2, 2.0, True)], True)
     assert count_pairs(found, part_of) == {
-        (0, 0): {"identical": 1, "near": 0, "mirrored": 1},
-        (0, 1): {"identical": 4, "near": 0, "mirrored": 0},
+        (0, 0): {"identical": 1, "near": 0, "mirrored": 2},
+        (0, 1): {"identical": 4, "near": 0, "mirrored": 2},
         (0, 2): {"identical": 0, "near": 1, "mirrored": 0},
         (1, 1): {"identical": 1, "near": 0, "mirrored": 0},
     }
+
+
+def test_every_row_of_a_group_makes_a_pair() -> None:
+    part_of = np.array([0, 0, 1, 0, 1, 1])
+    found = Duplicates([[0, 2], [3, 4, 5]], [Pair(0, 1, 1.0, False), Pair(0, 3, 2.0, True)], True)
+    assert count_pairs(found, part_of) == {
+        (0, 0): {"identical": 0, "near": 1, "mirrored": 1},
+        (0, 1): {"identical": 1 + 2, "near": 1, "mirrored": 2 + 1},
+        (1, 1): {"identical": 1, "near": 0, "mirrored": 2},
+    }
+
+
+def test_counts_are_those_of_all_pairs(drawn: Faces) -> None:
+    images = drawn[0]
+    faces = [images[0], brighter(images[0]), images[0], images[1], images[1][:, ::-1], images[1], images[1][:, ::-1]]
+    part_of = np.array([0, 0, 1, 0, 1, 1, 0])
+    wanted = {
+        (0, 0): {"identical": 0, "near": 1, "mirrored": 1}, (0, 1): {"identical": 3, "near": 1, "mirrored": 2},
+        (1, 1): {"identical": 0, "near": 0, "mirrored": 1},
+    }  # fmt: skip
+    assert count_pairs(search(np.stack(faces)), part_of) == wanted
+
+
+def test_a_few_pixels_do_not_settle_a_near_pair(drawn: Faces) -> None:
+    """Those that are compared first differ by more than `DISTANCE`, all together by less."""
+    image = np.random.default_rng(0).integers(60, 190, (64, 64, 3)).astype(np.uint8)
+    other = image.astype(int)
+    signs = np.where(np.indices((16, 16)).sum(0) % 2, 1, -1)[..., None]
+    other[::4, ::4] += 24 * signs
+    other = other.astype(np.uint8)
+    few, _ = duplicates._compare(image[::4, ::4], other[::4, ::4])
+    assert duplicates.DISTANCE < few < 2 * duplicates.DISTANCE
+    assert duplicates._distance(np.stack([image, other]), False) == pytest.approx(6.0, abs=0.1)
 
 
 def test_across_the_splits_of_datasets(tmp_path: Path, drawn: Faces) -> None:

@@ -78,7 +78,9 @@ def test_phi_is_undefined_where_an_attribute_never_changes() -> None:
 def test_surprises_are_the_pairs_that_depend_on_each_other() -> None:
     table = random_table(3000, 0.0, seed=1)
     table[:, 3] = np.where(table[:, 2] == 1, -1, table[:, 3])
-    above, below = statistics.surprises(statistics.together(table))
+    found = statistics.surprises(statistics.together(table))
+    above, below = found.above, found.below
+    assert found.pairs == 780 and found.z == pytest.approx(statistics.critical_z(780))
     assert [(pair.first, pair.second) for pair in above] == [("5_o_Clock_Shadow", "Arched_Eyebrows")]
     assert [(pair.first, pair.second) for pair in below] == [("Attractive", "Bags_Under_Eyes")]
     assert below[0].both == 0 and below[0].lift == 0
@@ -92,8 +94,44 @@ def test_surprises_are_the_pairs_that_depend_on_each_other() -> None:
 def test_few_images_surprise_nobody() -> None:
     table = random_table(12, 0.0)
     table[:, 1] = table[:, 0]
-    assert statistics.surprises(statistics.together(table)) == ([], [])
-    assert statistics.surprises(statistics.together(np.zeros((4, 40), np.int8))) == ([], [])
+    found = statistics.surprises(statistics.together(table))
+    assert found.above == found.below == [] and found.pairs > 0
+    unknown = statistics.surprises(statistics.together(np.zeros((4, 40), np.int8)))
+    assert unknown == statistics.Surprises([], [], 0, None)
+
+
+def test_a_pair_that_is_rarely_expected_surprises_nobody() -> None:
+    """Both have 31 of 100, so that 9.61 are expected; 32 make it 10.24."""
+    for have, count in ((31, 0), (32, 1)):
+        table = np.full((100, 40), -1, np.int8)
+        table[:have, :2] = 1
+        assert abs(statistics.together(table).phi[0, 1]) == 1
+        assert len(statistics.surprises(statistics.together(table)).above) == count
+    table = np.full((100, 40), -1, np.int8)
+    table[:60, 0], table[60:, 1] = 1, 1  # never together
+    assert len(statistics.surprises(statistics.together(table)).below) == 1
+
+
+def test_the_limit_is_that_of_the_pairs_that_change() -> None:
+    table = np.full((1000, 40), -1, np.int8)
+    table[:500, 0], table[:540, 1], table[40:540, 2] = 1, 1, 1
+    found = statistics.surprises(statistics.together(table))
+    assert found.pairs == 3 and found.z == pytest.approx(statistics.critical_z(3))
+
+
+def test_surprises_are_sorted_by_their_lift() -> None:
+    table = random_table(3000, 0.0, seed=1)
+    table[:, 3] = np.where(table[:, 2] == 1, -1, table[:, 3])
+    rng = np.random.default_rng(5)
+    for first, second, kept in ((4, 5, 0.6), (6, 7, 0.9)):  # two more above
+        table[:, second] = np.where(rng.random(len(table)) < kept, table[:, first], table[:, second])
+    for first, second, kept in ((8, 9, 0.6), (10, 11, 0.9)):  # and below
+        table[:, second] = np.where(rng.random(len(table)) < kept, -table[:, first], table[:, second])
+    found = statistics.surprises(statistics.together(table))
+    above, below = [pair.lift for pair in found.above], [pair.lift for pair in found.below]
+    assert (len(above), len(below)) == (3, 3)
+    assert above == sorted(above, reverse=True) and min(above) > 1
+    assert below == sorted(below) and max(below) < 1
 
 
 def test_the_bound_keeps_its_promise() -> None:

@@ -20,6 +20,8 @@ def test_a_page_needs_nothing_else_and_runs_no_script() -> None:
 def test_tables_escape_what_is_no_html() -> None:
     made = html.table(["name", "n"], [["<i>", "1"]])
     assert "<td>&lt;i&gt;</td><td class=num>1</td>" in made and "<th>name</th><th class=num>n</th>" in made
+    for raw in (False, True):
+        assert "<th>&lt;b&gt;</th>" in html.table(["<b>"], [["x"]], raw=raw)
     assert "<td><i>x</i></td>" in html.table(["name"], [["<i>x</i>"]], raw=True)
 
 

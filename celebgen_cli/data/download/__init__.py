@@ -7,6 +7,7 @@ leaves the same files as an undisturbed one.
 
 from __future__ import annotations
 
+import difflib
 import re
 import urllib.parse
 import urllib.request
@@ -17,6 +18,7 @@ from celebgen_cli.data.download.drive import from_drive
 from celebgen_cli.data.download.fetch import Patience, fetch
 from celebgen_cli.data.download.folder import check_room, claimed, settle, stage
 from celebgen_cli.data.download.official import TERMS, WHERE, Progress, Say, check_md5, note_other_digest
+from celebgen_cli.data.download.pages import check_address
 from celebgen_cli.data.download.placing import next_command, place, retire
 from celebgen_cli.data.download.unpack import looks_like_archive, unpack
 from celebgen_cli.data.sources import looks_like_html
@@ -84,7 +86,7 @@ def check_source(source: str, md5: str | None = None) -> None:
     """Refuse at once what cannot be a source, before anybody is asked and anything is made.
 
     Raises:
-        UsageError: no known name, no address, no file, or no MD5.
+        UsageError: no known name, no address, no file, a file of another machine, or no MD5.
     """
     if md5 is not None and not re.fullmatch(r"[0-9a-fA-F]{32}", md5):
         raise UsageError(f"{md5!r} is not an MD5; it has 32 hexadecimal digits")
@@ -95,14 +97,17 @@ def check_source(source: str, md5: str | None = None) -> None:
         return
     scheme = _scheme(source)
     if scheme in ("http", "https"):
+        check_address(source)
         return
     if scheme not in ("", "file"):
         raise UsageError(f"{source} is not an http, https or file address; {WHERE}")
+    if scheme == "file" and source.split("/", 3)[2].lower() not in ("", "localhost"):
+        raise UsageError(f"{source} lies on another machine; only files of this one are read, as file:///PATH")
     path = _local(source)
     if path.is_dir():
         raise UsageError(f"{path} is a folder, so there is nothing to fetch; give it to `celebgen prepare`")
     if not path.is_file():
-        raise UsageError(f"the source {path} does not exist; {WHERE}")
+        raise UsageError(f"the source {path} does not exist; {_nearest(source) or WHERE}")
 
 
 def _name_of(source: str) -> str:
@@ -111,8 +116,21 @@ def _name_of(source: str) -> str:
     return match[1] if match else source
 
 
+def _nearest(source: str) -> str | None:
+    """What to write where a source looks like a name that is known; None where it looks like a file."""
+    name = source.partition(":")[0].lower()
+    near = difflib.get_close_matches(name, ("auto", *NAMED_SOURCES), 1) if re.fullmatch(r"[\w-]+", name) else []
+    if not near:
+        return None
+    copies = {"kaggle": kaggle.HANDLE, "huggingface": huggingface.MIRROR}
+    if ":" in source and near[0] in copies:
+        return f"the nearest name is {near[0]}:OWNER/NAME, as {near[0]}:{copies[near[0]]}"
+    return f"the nearest name is {near[0]}"
+
+
 def _scheme(source: str) -> str:
-    return urllib.parse.urlsplit(source).scheme.lower() if "://" in source else ""
+    match = re.match(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*)://", source)
+    return match[1].lower() if match else ""
 
 
 def _local(source: str) -> Path:

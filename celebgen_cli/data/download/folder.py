@@ -148,6 +148,11 @@ def same_content(one: Path, other: Path) -> bool:
     return filecmp.cmp(one, other, shallow=False)
 
 
+def is_another(target: Path, called: str) -> str:
+    """The sentence for a place that another file has."""
+    return f"{target} is there already and is not what {called} is; delete it or choose another folder"
+
+
 def settle(whole: Path, target: Path, called: str) -> Path:
     """Move a whole file to its place; a file that is there already is kept.
 
@@ -161,9 +166,7 @@ def settle(whole: Path, target: Path, called: str) -> Path:
         same = target.is_file() and same_content(whole, target)
         whole.unlink()
         if not same:
-            raise CelebgenError(
-                f"{target} is there already and is not what {called} is; delete it or choose another folder"
-            )
+            raise CelebgenError(is_another(target, called))
         return target
     with whole.open("rb+") as file:
         os.fsync(file.fileno())

@@ -6,12 +6,52 @@ import urllib.parse
 from html.parser import HTMLParser
 
 from celebgen_cli.data.download.official import WHERE
+from celebgen_cli.errors import UsageError
 
 DRIVE = "https://drive.usercontent.google.com/download"
 """Where Google Drive serves shared files, given `?id=ID&export=download`."""
 
 MAX_PAGE = 2**20
 """Bytes of a page that are read; Drive's pages have some kilobytes."""
+
+
+def sendable(url: str) -> str:
+    """An address as it goes over the line: a host's name in IDNA, and percent signs for letters that none may hold.
+
+    >>> sendable("https://example.org/a b.zip")
+    'https://example.org/a%20b.zip'
+
+    Raises:
+        ValueError: not http or https, no host, no number for a port, a bracket without the other.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError(url)
+    if any(letter.isspace() or not letter.isprintable() for letter in parts.netloc):
+        raise ValueError(url)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    path, query = (
+        urllib.parse.quote(part, safe="!$%&'()*+,/:;=?@[]~", errors="surrogateescape")
+        for part in (parts.path, parts.query)
+    )
+    return urllib.parse.urlunsplit((parts.scheme, host, path, query, ""))
+
+
+def check_address(url: str) -> None:
+    """Refuse what cannot be the address of a file.
+
+    Raises:
+        UsageError: see `sendable`.
+    """
+    try:
+        sendable(url)
+    except ValueError as error:
+        raise UsageError(no_address(url)) from error
+
+
+def no_address(url: str) -> str:
+    """The sentence for an address that cannot be one."""
+    return f"{url} is not an address that can be fetched; it must look like https://HOST/FILE"
 
 
 def drive_address(file_id: str) -> str:
@@ -45,8 +85,10 @@ def confirmed_address(page: str, url: str) -> str | None:
     form.feed(page)
     if form.action is None:
         return None
-    address = urllib.parse.urljoin(url, form.action)
-    parts = urllib.parse.urlsplit(address)
+    try:
+        parts = urllib.parse.urlsplit(urllib.parse.urljoin(url, form.action))
+    except ValueError:
+        return None
     host = parts.hostname or ""
     own = urllib.parse.urlsplit(url).hostname
     if parts.scheme not in ("http", "https") or not (host == own or host.endswith(".google.com")):

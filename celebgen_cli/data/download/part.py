@@ -28,12 +28,13 @@ class Identity:
 
 @dataclass
 class Part:
-    """A part of a file in the folder `out`, or all of it once `whole` is set."""
+    """A part of a file in the folder `out`, or all of it once `whole` is set; `placed`: it lies under its name."""
 
     out: Path
     name: str
     identity: Identity
     whole: bool = field(default=False)
+    placed: bool = field(default=False)
 
     @property
     def path(self) -> Path:

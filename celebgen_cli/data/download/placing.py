@@ -19,7 +19,7 @@ from celebgen_cli.files import make_readable
 def place(part: Part, out: Path, called: str, progress: Progress | None, say: Say) -> Path:
     """Unpack a whole part if it is an archive, else move it to its name; the part is gone afterwards.
 
-    It stays if there was no room to unpack it, so that it need not be fetched again.
+    It stays if there was no room to unpack it or a file is in the way, so that it need not be fetched again.
 
     Returns:
         `out` for an archive, else the file.
@@ -28,8 +28,14 @@ def place(part: Part, out: Path, called: str, progress: Progress | None, say: Sa
         UsageError: it is called `.zip` and is none.
         CelebgenError: see `unpack` and `settle`.
     """
+    if part.placed:
+        return out / part.name
     if not looks_like_archive(part.path, part.name):
-        target = settle(part.path, out / part.name, called)
+        try:
+            target = settle(part.path, out / part.name, called)
+        except CelebgenError:  # another file is there: nothing is left to go on with
+            part.discard()
+            raise
         part.discard()
         return target
     try:
@@ -101,13 +107,16 @@ def next_command(out: Path) -> str:
     """What to run next: the exact `celebgen prepare` command, or what is still missing, as a sentence."""
     from celebgen_cli.data.annotations import find_annotations
 
+    if out.name in ("", ".."):  # what lies beside `.` has no name that is made of it
+        out = out.resolve()
     images = out / IMAGES
     if not images.is_dir():
         inside = [name for name in list_files(out) if os.path.splitext(name)[1].lower() in SUFFIXES]
         if not inside:
             return f"{out} has no images yet; get img_align_celeba.zip into it too"
         images = out
-    command = shlex.join(["celebgen", "prepare", str(images), "-o", f"{out}-dataset"])
+    dataset = out.parent / f"{out.name or 'celeba'}-dataset"
+    command = shlex.join(["celebgen", "prepare", str(images), "-o", str(dataset)])
     if find_annotations(out).attributes is None and find_annotations(images).attributes is None:
         return f"{out} has no list_attr_celeba yet: get it into the same folder, then run: {command}"
     return f"next: {command}"

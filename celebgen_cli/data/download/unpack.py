@@ -49,13 +49,17 @@ def unpack(
 
     Raises:
         UsageError: no zip archive at all.
-        BadArchive: an absolute path, `..`, a link or another special file, an encrypted member, far more bytes than
-            an archive of this size may hold, or damage. Nothing is written then.
-        CelebgenError: no room, or the folder cannot be written.
+        BadArchive: an absolute path, `..`, a control character, a name twice or as a file and a folder, a link or
+            another special file, an encrypted member, far more bytes than an archive of this size may hold, or damage.
+            Nothing is written then.
+        CelebgenError: no room, a file where a folder is needed, or the folder cannot be written.
     """
     called = name or str(archive)
     with _open(archive, called) as zipped:
         members = check_members(zipped, called, archive.stat().st_size)
+        for folder in sorted(out.joinpath(*parts) for parts in _folders(members)):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise CelebgenError(f"{folder} is there already and is no folder; delete it or choose another folder")
         out.mkdir(parents=True, exist_ok=True)
         total = sum(info.file_size for info, _ in members)
         missing = [member for member in members if not os.path.lexists(out.joinpath(*member[1]))]
@@ -122,7 +126,9 @@ def check_members(zipped: zipfile.ZipFile, called: str, packed_size: int) -> lis
         path = info.filename.replace("\\", "/")
         parts = tuple(part for part in path.split("/") if part not in ("", "."))
         shown = ascii(info.filename[:80])
-        if path.startswith("/") or ".." in parts or any(":" in part or ord(min(part)) < 32 for part in parts):
+        if any(ord(min(part)) < 32 for part in parts):
+            raise BadArchive(f"{called} has a file with a control character in its name ({shown}); not unpacked")
+        if path.startswith("/") or ".." in parts or any(":" in part for part in parts):
             raise BadArchive(f"{called} has a file that would lie outside of the folder ({shown}); not unpacked")
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -136,6 +142,9 @@ def check_members(zipped: zipfile.ZipFile, called: str, packed_size: int) -> lis
         seen.add(parts)
         total += info.file_size
         members.append((info, parts))
+    if both := seen & _folders(members):
+        shown = ascii("/".join(min(both))[:80])
+        raise BadArchive(f"{called} has {shown} both as a file and as a folder; it is not unpacked")
     if not members:
         raise BadArchive(f"the archive {called} is empty")
     if total > min(MAX_UNPACKED, packed_size * MAX_RATIO + SLACK) or len(members) > MAX_FILES:
@@ -144,6 +153,10 @@ def check_members(zipped: zipfile.ZipFile, called: str, packed_size: int) -> lis
             "of CelebA does; it is not unpacked"
         )
     return members
+
+
+def _folders(members: list[Member]) -> set[tuple[str, ...]]:
+    return {parts[:depth] for _, parts in members for depth in range(1, len(parts))}
 
 
 def _write(
