@@ -456,6 +456,7 @@ def test_a_decoder_of_its_own(chain: Chain, tmp_path: Path) -> None:
     assert not all(kept for name, kept in same.items() if name.startswith("decoder."))
     training = json.loads((model / "model.json").read_text(encoding="utf-8"))["training"]
     assert training["decoder"]["train"]["steps"] == 3
+    assert training["decoder"]["train"]["beta1"] == 0.5  # against a critic
     assert training["decoder"]["loss"]["freeze_encoder"]
     assert training["decoder"]["stopped_at"] == 3
     assert training["denoiser"]["stopped_at"] == training["denoiser"]["steps"]

@@ -33,6 +33,7 @@ def test_int8_is_within_half_a_step_of_each_channel(tensors: dict[str, torch.Ten
         assert error.max() > 0
         assert (packed[name].flatten(1).abs().amax(1) == 127).all()  # the whole range is used in each channel
     assert not full["silent"].any()
+    assert (packed["silent" + SCALE] > 0).all()  # nothing is divided by zero
 
 
 def test_small_and_whole_number_tensors_are_exact(tensors: dict[str, torch.Tensor]) -> None:
