@@ -26,19 +26,18 @@ class Notes:
         """Say what there is to say of a job, and pass it on."""
         if self._quiet:
             return job
-        from celebgen_cli.sampling.jobs import reading
+        from celebgen_cli.sampling.jobs import reading, resolve
 
-        settings = {name: value for name, value in job.settings.items() if name not in ("read", "negative")}
-        calibrate = settings.pop("calibrate", True)
-        own, now = self._model.settings(), self._model.settings(**settings)
+        own, now = self._model.settings(), resolve(self._model, job)
         self.prompt(job.prompt, reading(self._model, job), now["guidance"])
-        other = [name for name, value in now.items() if value != own[name] and name not in ("eta", "start")]
+        calibrate = now.pop("calibrate")
+        other = [name for name, value in own.items() if now[name] != value]
         if self._student and other:
             self._once(
-                f"note: {self._model.name} is a student of few steps, with its teacher's guidance in its weights; with "
-                f"other settings than its own ({', '.join(other)}) faces get worse"
+                f"note: {self._model.name} is a student of few steps, with its teacher's guidance in its weights; it "
+                f"was trained for its own settings alone, not for others ({', '.join(other)})"
             )
-        elif calibrate and (other := self._model.uncalibrated(**settings, negative=job.settings.get("negative", ""))):
+        elif calibrate and (other := self._model.uncalibrated(**now)):
             self._once(
                 f"note: the model's calibration was measured with other settings ({', '.join(other)}); "
                 "--no-calibrate leaves it out"
