@@ -78,8 +78,8 @@ def train_clip(
     from celebgen_cli.files import atomic_write_json, read_json
 
     measured = trainer.finished and (output / "report.json").is_file()
-    if world().main and not measured:
-        (output / "report.json").unlink(missing_ok=True)  # of the steps before
+    if world().main and not measured and (output / "report.json").is_file():
+        (output / "report.json").unlink()  # of the steps before
     trainer.train(report)
     if not world().main:
         return {}

@@ -89,6 +89,28 @@ def kill_behind_the_first_checkpoint(chain: Chain, folder: Path) -> Path:
     pytest.fail("every run was done before it could be killed")
 
 
+def test_figures_of_fewer_steps_are_not_those_of_more(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its last checkpoint and its report, a run that was trained on is measured by the next call."""
+    from celebgen_cli.training.clip import CLIPTask
+
+    run = tmp_path / "clip"
+    words = ("train-clip", chain.dataset, "-o", run, "--preset", "tiny", "--steps")
+    assert invoke(*words, 2).exit_code == 0
+    before = (run / "report.json").read_bytes()
+
+    def killed(self: CLIPTask, ema: object) -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CLIPTask, "measure", killed)
+        assert invoke(*words, 12, "--resume").exit_code == 130
+    assert not (run / "report.json").exists()
+    assert invoke(*words, 12, "--resume").exit_code == 0
+    assert (run / "report.json").read_bytes() != before
+
+
 def test_killed_and_resumed_is_the_same_run(chain: Chain, tmp_path: Path) -> None:
     """kill -9 behind the first checkpoint; the same command again ends bit for bit where it would have."""
     run = kill_behind_the_first_checkpoint(chain, tmp_path)
