@@ -61,7 +61,7 @@ def main() -> None:
             make(folder, options.rows, options.size)
         try:
             name = open_dataset(folder).splits[0]
-        except (CelebgenError, IndexError) as error:
+        except CelebgenError as error:
             parser.error(str(error))
         runs = [
             float(subprocess.run([sys.executable, "-c", OPEN, folder, name], capture_output=True, check=True).stdout)

@@ -28,15 +28,16 @@ class Notes:
             return job
         from celebgen_cli.sampling.jobs import reading, resolve
 
-        own, now = self._model.settings(), resolve(self._model, job)
+        now = resolve(self._model, job)
         self.prompt(job.prompt, reading(self._model, job), now["guidance"])
         calibrate = now.pop("calibrate")
-        other = [name for name, value in own.items() if now[name] != value]
-        if self._student and other:
-            self._once(
-                f"note: {self._model.name} is a student of few steps, with its teacher's guidance in its weights; it "
-                f"was trained for its own settings alone, not for others ({', '.join(other)})"
-            )
+        if self._student:
+            other = [name for name, value in self._model.settings().items() if now[name] != value]
+            if other:
+                self._once(
+                    f"note: {self._model.name} is a student of few steps, with its teacher's guidance in its weights; "
+                    f"it was trained for its own settings alone, not for others ({', '.join(other)})"
+                )
         elif calibrate and (other := self._model.uncalibrated(**now)):
             self._once(
                 f"note: the model's calibration was measured with other settings ({', '.join(other)}); "
