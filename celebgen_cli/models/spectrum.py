@@ -2,7 +2,8 @@
 
 A decoder trained with a critic draws detail that is too weak in brightness and too strong in colour, with a trace of
 its pixel-shuffle at the highest frequencies. All of that is seen in the power spectrum, and a fixed linear filter mends
-it.
+it. What is not seen there is whether detail is the picture's own: fine colour that has nothing to do with what was
+encoded is noise, however strong it should be, and is left out.
 
 Frequencies are those of the two-dimensional DCT-II, whose mirrored borders need no padding. Ring r of R = `RINGS` holds
 coefficients (k, l) near sqrt(k^2 + l^2) = r / (R - 1) * sqrt(2) (S - 1): the first is the mean level, the last is the
@@ -17,15 +18,37 @@ from torch import Tensor
 RINGS = 64
 HALF_WIDTH = 1.25 / (RINGS - 1)  # of a ring, in units of the highest frequency: neighbours overlap, so rings are smooth
 MAX_GAIN = 1.6  # amplified further, what the decoder made up becomes visible
+COHERENT = 0.05  # coherence of colour below which it fades: of rebuilt pictures with their photographs
 
 _YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # ITU-R BT.601, as in JPEG
 
 
 def ring_power(images: Tensor) -> Tensor:
     """Sum over pictures [B, 3, S, S] of the mean power of each ring: float64 [3, RINGS], rows Y, Cb, Cr."""
-    power = _to_frequencies(images.float().clamp(-1, 1)).square().sum(0).double()
-    members = _members(images.shape[-1], images.device).double()
-    return torch.einsum("ckl,rkl->cr", power, members) / members.sum((1, 2))
+    return _ring_sums(_to_frequencies(images.float().clamp(-1, 1)).square())
+
+
+def ring_products(rebuilt: Tensor, images: Tensor) -> Tensor:
+    """What `color_response` asks for, of pictures [B, 3, S, S] and themselves rebuilt: float64 [3, 3, RINGS].
+
+    First of all their mean product in each ring, summed over pictures, then the power of each; rows Y, Cb, Cr.
+    """
+    a, b = (_to_frequencies(x.float().clamp(-1, 1)) for x in (rebuilt, images))
+    return torch.stack([_ring_sums(a * b), _ring_sums(a.square()), _ring_sums(b.square())])
+
+
+def color_response(products: Tensor) -> Tensor:
+    """Gain of each ring [3, RINGS] that fades colour where a decoder does not know it; brightness has 1 throughout.
+
+    `products`, [3, 3, RINGS], are sums of `ring_products`. Their coherence, <a b> / sqrt(<a a> <b b>), is 1 where
+    pictures are rebuilt exactly and 0 where detail is made up. The gain is (coherence / `COHERENT`)^2, at most 1, and
+    never rises from a ring to the next finer one, so that chance does not bring noise back.
+    """
+    together, rebuilt, images = products
+    coherence = together / (rebuilt * images).sqrt().clamp(min=1e-12)
+    gain = (coherence.clamp(min=0) / COHERENT).square().clamp(max=1)
+    gain[0], gain[:, 0] = 1, 1
+    return gain.cummin(dim=1).values.float()
 
 
 def frequency_response(have: Tensor, want: Tensor) -> Tensor:
@@ -73,6 +96,12 @@ def _radius(size: int, device: torch.device) -> Tensor:
     """Distance of each coefficient from the mean level, [size, size] in [0, 1]."""
     k = torch.arange(size, dtype=torch.float64)
     return (torch.hypot(k[:, None], k) / (math.sqrt(2) * (size - 1))).float().clamp(max=1).to(device)
+
+
+def _ring_sums(values: Tensor) -> Tensor:
+    """Sum over pictures of each ring's mean of [B, 3, S, S]: float64 [3, RINGS]."""
+    members = _members(values.shape[-1], values.device).double()
+    return torch.einsum("ckl,rkl->cr", values.sum(0).double(), members) / members.sum((1, 2))
 
 
 def _members(size: int, device: torch.device) -> Tensor:

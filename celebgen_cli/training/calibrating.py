@@ -15,7 +15,7 @@ from celebgen_cli.errors import UsageError
 from celebgen_cli.models import folder as model_folder
 from celebgen_cli.models.calibration import measure
 from celebgen_cli.models.layers import Gaussian
-from celebgen_cli.models.spectrum import RINGS, frequency_response, ring_power
+from celebgen_cli.models.spectrum import RINGS, color_response, frequency_response, ring_power, ring_products
 from celebgen_cli.pipeline import draw_latents, load_model
 from celebgen_cli.training.batches import Examples, batch_rows, mirrored, numpy_generator
 
@@ -38,8 +38,8 @@ def calibrate(
     """Draw `count` latents for captions of training pictures, encode those pictures, and write model and correction.
 
     Both sides are whitened by the same captions' priors. The model's own default settings draw. Then the corrected
-    latents are decoded, and their frequencies compared with those of the pictures. `progress(done, total)` counts
-    pictures, twice.
+    latents are decoded, and their frequencies compared with those of the pictures; colour finer than any that the
+    pictures, rebuilt, have in common with themselves is left out. `progress(done, total)` counts pictures, twice.
 
     Raises:
         UsageError: fewer than 2 pictures, the dataset has no train split or another size, or `output` is not empty.
@@ -61,7 +61,7 @@ def calibrate(
     settings = generator.settings()
     flips = numpy_generator(seed, 0, 73).random(count) < 0.5
     drawn, encoded, coordinates, prompts = [], [], [], []
-    photographs = torch.zeros(3, RINGS, dtype=torch.float64)
+    photographs, products = torch.zeros(3, RINGS, dtype=torch.float64), torch.zeros(3, 3, RINGS, dtype=torch.float64)
     for start in range(0, count, batch_size):
         some = rows[start : start + batch_size]
         texts = examples.captions(some, rng).texts
@@ -80,6 +80,7 @@ def calibrate(
         images = mirrored(images, torch.from_numpy(flips[start : start + len(some)]))
         photographs += ring_power(images).cpu()
         q = generator.cvae.encode(images, empty)
+        products += ring_products(generator.cvae.decode(q.mean, empty), images).cpu()
         sampled = q.sample(image_noise(range(start, start + len(some)), shape, device=where))
         theirs = p  # a text's coordinates are those of both, a code's are each one's own
         if unet.coarse is not None:
@@ -97,7 +98,8 @@ def calibrate(
         done += len(texts)
         progress(count + done, 2 * count)
     parts = model_folder.load_model(generator.path, model_folder.networks_of(generator.path))
-    parts.calibration = calibration._replace(response=frequency_response(faces, photographs))
+    response = frequency_response(faces, photographs) * color_response(products)
+    parts.calibration = calibration._replace(response=response)
     own = {name: value for name, value in settings.items() if name in generator.defaults}
     record: dict[str, Any] = {"num": count, "seed": seed, "settings": own, "fingerprint": split.fingerprint}
     info = {name: value for name, value in parts.info.items() if name not in ("measured", "storage")}

@@ -5,7 +5,16 @@ import pytest
 import scipy.fft
 import torch
 
-from celebgen_cli.models.spectrum import MAX_GAIN, RINGS, apply_response, frequency_response, ring_power
+from celebgen_cli.models.spectrum import (
+    COHERENT,
+    MAX_GAIN,
+    RINGS,
+    apply_response,
+    color_response,
+    frequency_response,
+    ring_power,
+    ring_products,
+)
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -73,3 +82,45 @@ def test_each_picture_is_filtered_by_itself() -> None:
     torch.testing.assert_close(
         torch.cat([apply_response(x[i : i + 1], response) for i in range(5)]), together, atol=1e-6, rtol=0
     )
+
+
+def rebuilt(images: torch.Tensor, known: torch.Tensor, seed: int) -> torch.Tensor:
+    """Pictures whose rings are as strong as those of `images`, and of which the part `known` [3, RINGS] is theirs."""
+    other = pictures(len(images), seed, images.shape[-1])
+    return apply_response(images, known) + apply_response(other, (1 - known**2).sqrt())
+
+
+def test_rebuilt_exactly_loses_no_colour() -> None:
+    x = pictures(20, 8)
+    products = ring_products(x, x)
+    assert products.shape == (3, 3, RINGS)
+    torch.testing.assert_close(products, ring_power(x).expand(3, -1, -1))
+    assert color_response(products).tolist() == torch.ones(3, RINGS).tolist()
+
+
+def test_colour_that_is_made_up_is_left_out_and_brightness_stays() -> None:
+    x, known = pictures(300, 9), torch.ones(3, RINGS)
+    known[:, RINGS // 2 :] = 0
+    gain = color_response(ring_products(rebuilt(x, known, 10), x))
+    assert gain.dtype == torch.float32
+    assert gain[0].tolist() == [1] * RINGS
+    assert gain[1:, : RINGS // 2 - 3].unique().tolist() == [1]
+    assert float(gain[1:, RINGS // 2 + 3 :].max()) < 0.5
+    assert float(gain.diff(dim=1).max()) <= 0  # chance brings nothing back
+
+
+def test_the_gain_is_the_square_of_the_coherence() -> None:
+    known = 0.6 * COHERENT
+    products = torch.ones(3, 3, RINGS, dtype=torch.float64) * 4  # powers 4 and 9, product known * 6
+    products[0], products[2] = 6 * known, 9
+    gain = color_response(products)
+    assert gain[1:, 1:].unique().tolist() == [pytest.approx(0.36)]
+    assert gain[:, 0].tolist() == [1, 1, 1]
+    nothing = torch.zeros(3, 3, RINGS, dtype=torch.float64)  # black pictures
+    assert color_response(nothing)[1:, 1:].unique().tolist() == [0]
+
+
+def test_products_of_parts_add_up() -> None:
+    x, y = pictures(6, 11), pictures(6, 12)
+    parts = ring_products(x[:2], y[:2]) + ring_products(x[2:], y[2:])
+    torch.testing.assert_close(ring_products(x, y), parts)
