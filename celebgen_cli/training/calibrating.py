@@ -61,7 +61,7 @@ def calibrate(
     settings = generator.settings()
     flips = numpy_generator(seed, 0, 73).random(count) < 0.5
     drawn, encoded, coordinates, prompts = [], [], [], []
-    photographs, products = torch.zeros(3, RINGS, dtype=torch.float64), torch.zeros(3, 3, RINGS, dtype=torch.float64)
+    products = torch.zeros(3, 3, RINGS, dtype=torch.float64)
     for start in range(0, count, batch_size):
         some = rows[start : start + batch_size]
         texts = examples.captions(some, rng).texts
@@ -78,7 +78,6 @@ def calibrate(
         p, _ = start_coordinates(generator.text, generator.cvae, unet, text_prior, code)
         images = examples.images(some, where)
         images = mirrored(images, torch.from_numpy(flips[start : start + len(some)]))
-        photographs += ring_power(images).cpu()
         q = generator.cvae.encode(images, empty)
         products += ring_products(generator.cvae.decode(q.mean, empty), images).cpu()
         sampled = q.sample(image_noise(range(start, start + len(some)), shape, device=where))
@@ -91,6 +90,7 @@ def calibrate(
         prompts.append(texts)
         progress(start + len(some), 2 * count)
     calibration = measure(torch.cat(drawn), torch.cat(encoded))
+    photographs = products[2]
     faces, done = torch.zeros_like(photographs), 0
     for texts, u, p in zip(prompts, drawn, coordinates, strict=True):
         z = unwhiten(calibration(u), p.mean, p.log_std).to(where)

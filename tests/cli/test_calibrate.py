@@ -28,8 +28,8 @@ def test_only_the_correction_is_new(chain: Chain, calibrated: Path) -> None:
     assert new.calibration.shift.abs().max() > 1e-3
     assert new.calibration.response is not None
     assert (new.calibration.response - 1).abs().max() > 0.05  # frequencies, too
-    # a decoder of a few steps knows no fine colour
-    assert float(new.calibration.response[1:, 48:].max()) < 0.5 * float(new.calibration.response[0, 48:].max())
+    # a decoder of a few steps knows no fine colour; by power alone these rings would be amplified
+    assert float(new.calibration.response[1:, 21:32].max()) < 0.1
     assert new.sha256 != old.sha256
     plain = new.sample(["man"], [0], calibrate=False)
     np.testing.assert_allclose(plain.astype(int), old.sample(["man"], [0]).astype(int), atol=1)
