@@ -59,6 +59,14 @@ def train_vae(
             min=0, help="Gradient of a critic's term, as a share of that of L1 + LPIPS; default 0, no critic."
         ),
     ] = None,
+    transport: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="With --denoiser, in place of a critic: gradient that takes drawn faces, by optimal transport, to the "
+            "features of photographs in VGG16 and AlexNet, as a share of that of L1 + LPIPS; default 0.",
+        ),
+    ] = None,
     freeze_encoder: Annotated[
         bool | None,
         typer.Option("--freeze-encoder", help="Train the decoder alone; latents and denoisers made before stay valid."),
@@ -66,8 +74,8 @@ def train_vae(
     denoiser: Annotated[
         Path | None,
         typer.Option(
-            help="With --freeze-encoder and --adversarial: a model or train-diffusion run on the same latents. "
-            "It draws latents, and the decoder learns to make faces of them."
+            help="With --freeze-encoder and --adversarial or --transport: a model or train-diffusion run on the same "
+            "latents. It draws latents, and the decoder learns to make faces of them."
         ),
     ] = None,
     drawn: Annotated[
@@ -88,12 +96,14 @@ def train_vae(
     order = loop.order(dataset, output, options, wording, sample_every=sample_every)
     with (
         common.progress("draw latents", quiet=loop.quiet) as drawing,
+        common.progress("look at pictures", quiet=loop.quiet) as looking,
         common.training_progress("train-vae", loop.quiet) as report,
     ):
         recipes.train_vae(
             order, text=text, preset=preset, perceptual=perceptual, perceptual_weights=perceptual_weights, beta=beta,
-            scale=scale, adversarial=adversarial, freeze_encoder=freeze_encoder, denoiser=denoiser, drawn=drawn,
-            prior_steps=prior_steps, latent_channels=latent_channels, progress=drawing, report=report,
+            scale=scale, adversarial=adversarial, transport=transport, freeze_encoder=freeze_encoder, denoiser=denoiser,
+            drawn=drawn, prior_steps=prior_steps, latent_channels=latent_channels, progress=drawing, looking=looking,
+            report=report,
         )  # fmt: skip
     with common.progress("encode latents", quiet=loop.quiet) as encoded:
         fit = recipes.prepare_prior(loop.order(dataset, output, ""), steps=prior_steps, progress=encoded)

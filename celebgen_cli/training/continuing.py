@@ -23,7 +23,7 @@ WORDS = {
     "denoiser": "--denoiser", "drawn": "--drawn", "perceptual": "--perceptual",
     "prior_steps": "--prior-steps", "distill.steps": "--distill-steps",
     "loss.beta": "--beta", "loss.scale": "--scale", "loss.contrast": "--contrast",
-    "loss.adversarial": "--adversarial", "loss.freeze_encoder": "--freeze-encoder",
+    "loss.adversarial": "--adversarial", "loss.transport": "--transport", "loss.freeze_encoder": "--freeze-encoder",
 }  # fmt: skip
 
 DISTILLING = {"vae": "--distill", "distill.teacher_steps": "the number of the teacher's steps"}

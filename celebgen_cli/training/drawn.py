@@ -16,6 +16,7 @@ from torch import Tensor
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE
+from celebgen_cli.models.devices import autocast, resolve_precision
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.models.unet import UNet
 from celebgen_cli.pipeline import draw_latents
@@ -23,7 +24,7 @@ from celebgen_cli.processes import barrier, collected, same, world
 from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator
 from celebgen_cli.training.checkpoints import load_tensors, save_tensors
 
-BATCH, BATCH_ON_GPU = 16, 256
+BATCH, BATCH_ON_GPU = 40, 256
 
 
 @dataclass(frozen=True)
@@ -49,27 +50,33 @@ def draw_pool(
     seed: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     calibration: Calibration | None = None,
+    precision: str = "fp32",
 ) -> Drawn:
     """Draw `count` latents for captions of random training pictures, or read them from `folder` if they are there.
 
     `settings` are those of `pipeline.draw_latents`: steps, guidance, .... Seeds are far above those that people
-    and measurements use.
+    and measurements use. `precision` is that of `models.devices.autocast`.
 
     Raises:
         CelebgenError: the disk is full, or the file there is damaged.
+        UsageError: there is no such precision on this device.
     """
     rows = batch_rows(len(examples), count, 0, seed + 1)
     texts = examples.captions(rows, numpy_generator(seed, 0, 70)).texts
-    path = folder / f"drawn-{_key(text, cvae, unet, schedule, texts, settings, seed, calibration)}.safetensors"
+    where = unet.channel_mean.device
+    precision, mixed = resolve_precision(where, precision), autocast(where, precision)
+    key = _key(text, cvae, unet, schedule, texts, settings, seed, calibration, precision)
+    path = folder / f"drawn-{key}.safetensors"
     if not same(path.is_file()):
         parts: list[Tensor] = []
-        batch = BATCH_ON_GPU if unet.channel_mean.device.type == "cuda" else BATCH
+        batch = BATCH_ON_GPU if where.type == "cuda" else BATCH
         for first in range(0, count, batch * world().size):  # each process draws a batch, the main one keeps them all
             start, own = first + batch * world().rank, None
             some = texts[start : start + batch]
             if some:
                 seeds = [2_000_000_000 + seed * 1_000_000 + start + i for i in range(len(some))]
-                z, _ = draw_latents(text, cvae, unet, schedule, some, seeds, calibration=calibration, **settings)
+                with mixed():
+                    z, _ = draw_latents(text, cvae, unet, schedule, some, seeds, calibration=calibration, **settings)
                 own = z.cpu().half()
             parts += [z for z in collected(own) if z is not None]
             progress(min(first + batch * world().size, count), count)
@@ -98,8 +105,9 @@ def _key(
     settings: Mapping[str, Any],
     seed: int,
     calibration: Calibration | None,
+    precision: str,
 ) -> str:
-    drawn = (texts, sorted(settings.items()), seed, sorted(schedule.to_dict().items()), unet.config)
+    drawn = (texts, sorted(settings.items()), seed, sorted(schedule.to_dict().items()), unet.config, precision)
     digest = hashlib.sha256(repr(drawn).encode())
     networks = (text, cvae.prior, unet)
     for tensor in (*(value for network in networks for value in network.state_dict().values()), *(calibration or ())):

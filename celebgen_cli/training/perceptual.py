@@ -90,7 +90,8 @@ class LPIPS(nn.Module):
             self.register_buffer(f"linear{i}", linear[f"lin{i}.model.1.weight"].reshape(1, -1, 1, 1).float())
         self.requires_grad_(False).eval()
 
-    def _features(self, images: Tensor) -> list[Tensor]:
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """Activations of the layers that are compared, [B, C, h, w] each, of pictures [B, 3, H, W] in [-1, 1]."""
         x, layers = (images - self.mean) / self.std, []
         for i, convolution in enumerate(self.convolutions):
             if i in self.backbone.pooled:
@@ -102,11 +103,11 @@ class LPIPS(nn.Module):
 
     def unit_features(self, images: Tensor) -> list[Tensor]:
         """Activations of the layers, [B, C, h, w] each; a position's channels have a root mean square of 1."""
-        return [_unit(x.float()) * x.shape[1] ** 0.5 for x in self._features(images)]
+        return [_unit(x.float()) * x.shape[1] ** 0.5 for x in self.layers(images)]
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         total = a.new_zeros(len(a))
-        for i, (x, y) in enumerate(zip(self._features(a), self._features(b), strict=True)):
+        for i, (x, y) in enumerate(zip(self.layers(a), self.layers(b), strict=True)):
             difference = (_unit(x.float()) - _unit(y.float())) ** 2
             total = total + (difference * getattr(self, f"linear{i}")).sum(1).mean((1, 2))
         return total

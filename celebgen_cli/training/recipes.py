@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from celebgen_cli.training.adversarial import Critic
     from celebgen_cli.training.drawn import Drawn
+    from celebgen_cli.training.engine import TrainConfig
 
 Progress = Callable[[int, int], None]
 
@@ -102,20 +103,24 @@ def train_vae(
     beta: float | None = None,
     scale: float | None = None,
     adversarial: float | None = None,
+    transport: float | None = None,
     freeze_encoder: bool | None = None,
     denoiser: Path | None = None,
     drawn: int | None = None,
     prior_steps: int | None = None,
     latent_channels: int | None = None,
     progress: Progress = lambda done, total: None,
+    looking: Progress = lambda done, total: None,
     report: Reporter = quiet,
 ) -> dict[str, float]:
     """Train the CVAE, the text encoder frozen and kept beside it; see `train_clip`.
 
     With a `denoiser` (a model or a train-diffusion run of the same latents), `drawn` latents are drawn by it first,
-    with `progress`, and the decoder learns to make faces of them. `prior_steps` is only recorded, for `prepare_prior`.
+    with `progress`, and the decoder learns to make faces of them; with `transport`, these and photographs are then
+    looked at for what these faces should be like, with `looking`. `prior_steps` is only recorded, for `prepare_prior`.
     """
     from celebgen_cli.training.perceptual import NETWORKS, load_lpips
+    from celebgen_cli.training.transport import Transport, find_targets
     from celebgen_cli.training.vae import CVAELossConfig, CVAETask
 
     before, output, resume, init_from, warn = order.before, order.output, order.resume, order.origin, order.warn
@@ -137,7 +142,8 @@ def train_vae(
         lpips.to(where, memory_format=memory_format(where))  # type: ignore[call-overload]
     config, wording = order.config(defaults.VAE, preset), order.wording(data)
     train, held_out = training_and_held_out(data, held, wording)
-    given = {"beta": beta, "scale": scale, "adversarial": adversarial, "freeze_encoder": freeze_encoder}
+    given = {"beta": beta, "scale": scale, "adversarial": adversarial, "transport": transport,
+             "freeze_encoder": freeze_encoder}  # fmt: skip
     loss = CVAELossConfig(**{**before.get("loss", {}), **{k: v for k, v in given.items() if v is not None}})
     if loss.freeze_encoder and init_from is None and not before:
         raise UsageError("--freeze-encoder needs a trained encoder: give --init-from RUN or MODEL")
@@ -150,8 +156,14 @@ def train_vae(
         config = replace(config, beta1=0.5)  # as is usual against a critic: the past of a moving target misleads
     pool = None
     source, drawn = denoiser or before.get("denoiser"), drawn or before.get("drawn") or defaults.DRAWN[preset]
-    if source is not None and not (loss.freeze_encoder and loss.adversarial > 0):
-        raise UsageError("--denoiser is for a decoder alone: give --freeze-encoder and --adversarial too")
+    if source is not None and not (loss.freeze_encoder and (loss.adversarial > 0 or loss.transport > 0)):
+        raise UsageError(
+            "--denoiser is for a decoder alone: give --freeze-encoder, and --adversarial or --transport, too"
+        )
+    if loss.transport > 0 and source is None:
+        raise UsageError("--transport is for latents that a denoiser draws: give --denoiser MODEL and --freeze-encoder")
+    if loss.transport > 0 and loss.adversarial > 0:
+        raise UsageError("--transport is in place of a critic: leave out --adversarial or --transport")
     settings = {
         **order.record(preset, data, wording), "cvae": asdict(cvae), "loss": asdict(loss),
         "perceptual": perceptual, "text": encoder.source,
@@ -164,7 +176,8 @@ def train_vae(
     encoder = frozen.text.to(where)
     preload(where, train, held_out)
     if source is not None:
-        pool = _draw(Path(source), drawn, output, train, where, config.seed, progress)
+        drawing = runs.load_components(Path(source), ("text", "cvae", "unet"))
+        pool = _draw(drawing, drawn, output, train, where, config, progress)
     task = CVAETask(cvae, train, held_out, encoder, lpips, config.batch_size, config.seed, loss, pool)
     if init_from is not None and begun is not None and weights:
         begin_with(task.model, begun, weights, init_from, warn)
@@ -174,6 +187,15 @@ def train_vae(
         task, output, config, device=where, settings=settings, resume=resume, warn=order.warn,
         observers=order.observers,
     )  # fmt: skip
+    if pool is not None and loss.transport > 0 and not trainer.finished:
+        networks = [lpips if lpips is not None and name == perceptual else load_lpips(perceptual_weights, backbone)
+                    for name, backbone in NETWORKS.items()]  # fmt: skip
+        for network in networks:
+            network.to(where, memory_format=memory_format(where))  # type: ignore[call-overload]
+        task.transport = Transport(networks, find_targets(
+            output, pool, task.model, encoder, train, networks, drawing.calibration, config.seed,
+            begun=trainer.step > 0, mixed=trainer.autocast, progress=looking,
+        ), drawing.calibration)  # fmt: skip
     preparing.freeze(Components(text=encoder), output, resume)
     return trainer.train(report)
 
@@ -188,13 +210,13 @@ def _begin_critic(critic: Critic, source: Path, warn: Warn) -> None:
 
 
 def _draw(
-    source: Path, count: int, output: Path, train: Examples, where: torch.device, seed: int, progress: Progress
+    parts: Components, count: int, output: Path, train: Examples, where: torch.device, config: TrainConfig,
+    progress: Progress,
 ) -> Drawn:
     from celebgen_cli.settings import DEFAULTS, NEUTRAL
     from celebgen_cli.training.distillation import Teaching
     from celebgen_cli.training.drawn import draw_pool
 
-    parts = runs.load_components(source, ("text", "cvae", "unet"))
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
     schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
     settings = {**DEFAULTS, **NEUTRAL}
@@ -204,7 +226,7 @@ def _draw(
     settings |= {name: value for name, value in own.items() if name in settings}
     return draw_pool(
         output, count, parts.text.to(where), parts.cvae.to(where), parts.unet.to(where), schedule, train, settings,
-        seed, progress, None if parts.calibration is None else parts.calibration.to(where),
+        config.seed, progress, None if parts.calibration is None else parts.calibration.to(where), config.precision,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Training the CVAE: L1 + LPIPS + beta KL(q(z|x,c) || p(z|c)), an anchored scale, and the prior fitted alongside.
 
 Optional: a critic; a frozen encoder, which leaves latents and everything trained on them as they are; and latents that
-a denoiser drew, of which the decoder learns to make faces that the critic takes for real ones.
+a denoiser drew, of which the decoder learns to make faces that the critic takes for real ones, or that have features
+of photographs (`celebgen_cli.training.transport`).
 """
 
 import copy
@@ -45,6 +46,7 @@ from celebgen_cli.training.engine import Task
 from celebgen_cli.training.health import LatentHealth
 from celebgen_cli.training.parts import Part
 from celebgen_cli.training.perceptual import LPIPS
+from celebgen_cli.training.transport import Transport
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class CVAELossConfig:
     scale: float = 0.25  # L1 + LPIPS of the halved latent, decoded, against the halved picture (arXiv 2502.14831)
     adversarial: float = 0.0  # gradient of the critic's term, as a share of that of L1 + LPIPS; 0: no critic
     adversarial_from: int = 100  # steps for which the critic learns alone
+    transport: float = 0.0  # gradient of drawn faces' distance to their targets, as such a share; 0: no targets
     drawn_share: float = 0.75  # share of a batch that is decoded from drawn latents, where there are any
     freeze_encoder: bool = False  # only the decoder learns, and latents made before stay valid
     drop_text_encoder: float = 0.5  # a photo has no caption, so q must work without
@@ -85,13 +88,15 @@ class CVAETask(Task):
         # the same weights again: what is compiled is called in training alone
         self._distance = copy.copy(perceptual)
         self.drawn = drawn
+        self.transport: Transport | None = None  # told from the decoder, which a resumed run has read by then
         self.batch_size, self.seed, self.settings = batch_size, seed, loss or CVAELossConfig()
         torch.manual_seed(seed)
         self.model = CVAE(config)
-        adversarial = self.coupled = self.settings.adversarial > 0  # the critic's share depends on the whole batch
+        adversarial = self.settings.adversarial > 0
+        self.coupled = adversarial or self.settings.transport > 0  # their share depends on the whole batch
         self.critic = Critic(config.pooled_width, perceptual) if adversarial else None
-        # the deception's weight follows the gradients, so their sum goes up and down with it
-        self.watched = "l1" if adversarial else "loss"
+        # the weight of both follows the gradients, so their sum goes up and down with it
+        self.watched = "l1" if self.coupled else "loss"
         self.module: nn.Module = self.model if self.critic is None else AdversarialCVAE(self.model, self.critic)
         self._ahead = Ahead(self._batch, next(text.parameters()).device)
         if self.settings.freeze_encoder:
@@ -126,7 +131,8 @@ class CVAETask(Task):
         # pictures to rebuild; the rest of the batch is decoded from drawn latents
         kept = count if self.drawn is None else max(1, count - round(settings.drawn_share * count))
         own, made = _share(part, count, kept), _share(part, count, count - kept)
-        latents, heard = self._drawn_latents(step, count - kept, made)
+        pooled = self._pool_rows(step, count - kept, made)
+        latents, heard = self._drawn_latents(pooled)
         here = np.union1d(np.arange(count)[part.rows], np.arange(count)[own.rows])  # rows that this part looks at
         pictures = mirrored(self.train.images(rows[here], self.device), sides[torch.from_numpy(here)])
         with torch.no_grad():
@@ -173,6 +179,12 @@ class CVAETask(Task):
                 total, weight = balanced(total, deception, decoded, settings.adversarial)
                 logged |= {"deception": deception.detach(), "deception_weight": weight}
             total = total + learned
+        if self.transport is not None:
+            weigh = _weight(made, count - kept, part, count)
+            distance, moved, left = self.transport(decoded[own.count :], pooled)
+            # what is drawn keeps its tones over squares of 4 px: only what is finer is to change
+            total, weight = balanced(total + weigh * moved, weigh * distance, decoded, settings.transport)
+            logged |= {"moved": weigh * moved.detach(), "transport": weigh * left, "transport_weight": weight}
         if not settings.freeze_encoder:
             p = self.model.prior(features.select(dropped(settings.drop_text_prior)))
             kl = kl_divergence(q, Gaussian(p.mean.detach(), p.logvar.detach())).mean()
@@ -191,11 +203,16 @@ class CVAETask(Task):
         rows = batch_rows(len(self.train), self.batch_size, step, self.seed)
         return rows, self.train.captions(rows, numpy_generator(self.seed, step, 0)).texts
 
-    def _drawn_latents(self, step: int, count: int, part: Part | None = None) -> tuple[Tensor, list[str]]:
-        """Latents out of the pool and their captions, of `count` those of `part`; none where there is no pool."""
+    def _pool_rows(self, step: int, count: int, part: Part | None = None) -> np.ndarray:
+        """Rows of the pool, of `count` those of `part`; none where there is no pool."""
+        if self.drawn is None:
+            return np.empty(0, dtype=np.int64)
+        return batch_rows(len(self.drawn), count, step, self.seed + 1)[(part or Part(0, count)).rows]
+
+    def _drawn_latents(self, rows: np.ndarray) -> tuple[Tensor, list[str]]:
+        """Latents of these rows of the pool, and their captions."""
         if self.drawn is None:
             return torch.empty(0, device=self.device), []
-        rows = batch_rows(len(self.drawn), count, step, self.seed + 1)[(part or Part(0, count)).rows]
         latents = sent(self.drawn.latents[torch.from_numpy(rows)], self.device).float()
         return latents, [self.drawn.captions[row] for row in rows]
 
@@ -259,7 +276,7 @@ class CVAETask(Task):
         texts = self.held_out.captions(rows, numpy_generator(self.seed, 0, 80)).texts
         features = self.text(texts)
         if self.drawn is not None:
-            latents, heard = self._drawn_latents(0, len(rows))
+            latents, heard = self._drawn_latents(self._pool_rows(0, len(rows)))
             drawn = ema.decode(latents, self.text(heard))
         else:
             p = ema.prior(features)

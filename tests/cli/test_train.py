@@ -14,7 +14,7 @@ from PIL import Image
 
 from celebgen_cli.training import runs
 from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
-from celebgen_cli.training.perceptual import VGG16
+from celebgen_cli.training.perceptual import ALEXNET, VGG16
 from celebgen_cli.training.sizes import OF_LATENTS
 from tests.command import VOLATILE, Chain, celebgen, invoke, one_sentence, start
 from tests.likeness import write_lpips
@@ -537,13 +537,49 @@ def test_a_decoder_learns_from_what_a_denoiser_draws(chain: Chain, tmp_path: Pat
     run = tmp_path / "decoder"
     words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 2,
              "--init-from", chain.vae, "--denoiser", chain.unet)  # fmt: skip
-    assert "--freeze-encoder and --adversarial" in one_sentence(invoke(*words), 2)
+    assert "give --freeze-encoder, and --adversarial or --transport" in one_sentence(invoke(*words), 2)
     out = invoke(*words, "--freeze-encoder", "--adversarial", 0.5, "--drawn", 6)
     assert out.exit_code == 0, out.stderr
     assert len(list(run.glob("drawn-*.safetensors"))) == 1
     out = invoke(*words[:-4], "--steps", 3, "--resume")
     assert out.exit_code == 0, out.stderr
     assert len(list(run.glob("drawn-*.safetensors"))) == 1  # the same pool
+
+
+def test_a_decoder_learns_by_transport(chain: Chain, tmp_path: Path) -> None:
+    """Targets are told once, and a run that was broken off ends where an undisturbed one does."""
+    weights = tmp_path / "weights"
+    for backbone in (ALEXNET, VGG16):
+        write_lpips(weights, backbone)
+
+    def words(run: str, *more: object) -> tuple[object, ...]:
+        return ("train-vae", chain.dataset, "-o", tmp_path / run, "--text", chain.clip, "--perceptual-weights", weights,
+                "--init-from", chain.vae, "--freeze-encoder", "--transport", 1, "--steps", 4, "--checkpoint-every", 2,
+                *more)  # fmt: skip
+
+    drawn = ("--denoiser", chain.unet, "--drawn", 6)
+    assert "give --denoiser MODEL" in one_sentence(invoke(*words("a")), 2)
+    assert "leave out --adversarial or --transport" in one_sentence(invoke(*words("a", *drawn, "--adversarial", 1)), 2)
+    assert not (tmp_path / "a").exists()
+    out = invoke(*words("a", *drawn))
+    assert out.exit_code == 0, out.stderr
+    rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    left = {row["step"]: row["transport"] for row in rows if "transport" in row}
+    assert sorted(left) == [1, 2, 3, 4]
+    assert left[4] < left[1]
+    targets = next(iter((tmp_path / "a").glob("targets-*.safetensors")))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.rmtree(tmp_path / "b" / "checkpoints" / "step-0000004")
+    before = targets.read_bytes()
+    out = invoke(*words("b", *drawn))
+    assert out.exit_code == 0, out.stderr
+    assert [path.read_bytes() for path in (tmp_path / "b").glob("targets-*.safetensors")] == [before]
+    ends = [load_tensors(tmp_path / run / "checkpoints" / "step-0000004" / "weights.safetensors") for run in "ab"]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    out = invoke("export", chain.unet, "-o", tmp_path / "model", "--decoder", tmp_path / "a")
+    assert out.exit_code == 0, out.stderr
+    said = json.loads((tmp_path / "model" / "model.json").read_text(encoding="utf-8"))
+    assert said["training"]["decoder"]["loss"]["transport"] == 1
 
 
 def test_a_decoder_of_another_encoder_is_refused(chain: Chain, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -157,6 +158,35 @@ def test_drawn_latents_move_the_decoder_through_the_critic_alone(dataset32: Path
     ]  # fmt: skip
     assert torch.allclose(*found[0], rtol=1e-4, atol=1e-7)
     assert not torch.allclose(*found[1], rtol=1e-2, atol=1e-5)
+
+
+def test_drawn_latents_move_the_decoder_towards_their_targets(dataset32: Path) -> None:
+    """By the share of the gradient that was asked for; with no share a run is one that only looks."""
+    seen = []
+
+    class Towards:
+        def __call__(self, decoded: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            seen.append((decoded, rows))
+            return decoded.square().mean(), 0 * decoded.sum(), torch.tensor(0.5)
+
+    def decoder(share: float, scale: float = 1.0) -> torch.Tensor:
+        made = task(dataset32, drawn=drawn_pool(scale), freeze_encoder=True, transport=share, drawn_share=0.75)
+        made.transport = Towards()  # type: ignore[assignment]
+        return part(gradients(made), "decoder.")
+
+    none, half, whole = decoder(0), decoder(0.5), decoder(1)
+    torch.testing.assert_close(half - none, 0.5 * (whole - none), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(none, decoder(0, 2.0), rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(whole, none, rtol=1e-2, atol=1e-4)
+    made = task(dataset32, drawn=drawn_pool(), freeze_encoder=True, transport=1, drawn_share=0.75)
+    made.transport = Towards()  # type: ignore[assignment]
+    _, logged = made.loss(0)
+    assert float(logged["transport"]) == 0.5
+    assert made.watched == "l1"
+    decoded, rows = seen[-1]
+    pool = drawn_pool()
+    expected = made.model.decode(pool.latents[rows].float(), tiny_text()([pool.captions[row] for row in rows]))
+    torch.testing.assert_close(decoded, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_halved_latent_is_compared_with_the_halved_picture(

@@ -24,8 +24,11 @@ from celebgen_cli.training.distributed import all_rows, norm_of_all, own_part, r
 from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.engine import Task
 from celebgen_cli.training.latents import encode
+from celebgen_cli.training.perceptual import LPIPS
 from celebgen_cli.training.prior import PriorTask
+from celebgen_cli.training.transport import Targets, Transport
 from celebgen_cli.training.vae import CVAELossConfig, CVAETask
+from tests.likeness import made_up
 from tests.networks import randomise, tiny_cvae, tiny_text, tiny_unet
 
 BATCH = 8
@@ -49,6 +52,15 @@ def tasks(folder: Path) -> dict[str, Callable[[], Task]]:
     def vae(drawn: Drawn | None = None, **loss: float) -> CVAETask:
         return CVAETask(tiny().cvae, train, held, text, None, BATCH, 0, CVAELossConfig(**loss), drawn)  # type: ignore[arg-type]
 
+    def moved() -> CVAETask:
+        generator = torch.Generator().manual_seed(4)
+        alexnet = LPIPS(*made_up())
+        goals = [torch.rand(6, c, generator=generator) for c in alexnet.channels]
+        made = vae(pool, freeze_encoder=True, drawn_share=0.6, transport=0.7)
+        coarse = torch.rand(6, 3, 8, 8, generator=generator).half()
+        made.transport = Transport([alexnet], Targets(goals, [1.0] * 5, [2.0] * 5, coarse))
+        return made
+
     critic = {"adversarial": 0.7, "adversarial_from": 0}
     return {
         "diffusion": lambda: DiffusionTask(
@@ -62,6 +74,7 @@ def tasks(folder: Path) -> dict[str, Callable[[], Task]]:
         "vae": vae,
         "critic": lambda: vae(**critic),
         "pool": lambda: vae(pool, freeze_encoder=True, drawn_share=0.6, **critic),  # 3 rebuilt, 5 made: uneven parts
+        "moved": moved,
         "clip": lambda: CLIPTask(tiny().clip, own, held, BATCH, 0, CLIPLossConfig()),
         "softmax": lambda: CLIPTask(tiny().clip, own, held, BATCH, 0, CLIPLossConfig(contrast="softmax")),
     }
