@@ -100,10 +100,13 @@ def stderr() -> "Console":
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int | None = None, quiet: bool = False) -> Iterator[Callable[..., None]]:
+def progress(
+    description: str, total: int | None = None, quiet: bool = False, waits: bool = False
+) -> Iterator[Callable[..., None]]:
     """A bar with rate and time left on stderr; silent when that is no terminal.
 
-    Yields a function `update(done, total=None, text="")`.
+    Yields a function `update(done, total=None, text="")`. A bar that `waits` is not seen before its first call: for
+    work that may not be needed.
     """
     from rich.progress import (
         BarColumn,
@@ -120,12 +123,12 @@ def progress(description: str, total: int | None = None, quiet: bool = False) ->
         TimeRemainingColumn(), TextColumn("{task.fields[text]}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=console, disable=quiet or many.silent or not console.is_terminal) as bar:
-        task = bar.add_task(description, total=total, text="")
+        task = bar.add_task(description, total=total, text="", visible=not waits)
 
         def update(done: int, total: int | None = None, text: str = "") -> None:
             if total is not None:
                 bar.update(task, total=total)
-            bar.update(task, completed=done, text=text)
+            bar.update(task, completed=done, text=text, visible=True)
 
         yield update
 

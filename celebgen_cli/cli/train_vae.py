@@ -95,8 +95,8 @@ def train_vae(
 
     order = loop.order(dataset, output, options, wording, sample_every=sample_every)
     with (
-        common.progress("draw latents", quiet=loop.quiet) as drawing,
-        common.progress("look at pictures", quiet=loop.quiet) as looking,
+        common.progress("draw latents", quiet=loop.quiet, waits=True) as drawing,
+        common.progress("look at pictures", quiet=loop.quiet, waits=True) as looking,
         common.training_progress("train-vae", loop.quiet) as report,
     ):
         recipes.train_vae(
@@ -105,7 +105,7 @@ def train_vae(
             drawn=drawn, prior_steps=prior_steps, latent_channels=latent_channels, progress=drawing, looking=looking,
             report=report,
         )  # fmt: skip
-    with common.progress("encode latents", quiet=loop.quiet) as encoded:
+    with common.progress("encode latents", quiet=loop.quiet, waits=True) as encoded:
         fit = recipes.prepare_prior(loop.order(dataset, output, ""), steps=prior_steps, progress=encoded)
     with common.training_progress("refit prior", loop.quiet) as report:
         figures = fit(report)
