@@ -20,7 +20,7 @@ from celebgen_cli.files import read_json
 from celebgen_cli.models.folder import load_model
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.settings import complete
-from celebgen_cli.training import recipes
+from celebgen_cli.training import recipes, runs
 from celebgen_cli.training.batches import training_and_held_out
 from celebgen_cli.training.distillation import (
     DistillationTask,
@@ -30,6 +30,7 @@ from celebgen_cli.training.distillation import (
     velocity_between,
 )
 from celebgen_cli.training.parts import Part
+from celebgen_cli.training.task import TrainConfig
 from tests.command import Chain, invoke, one_sentence
 from tests.networks import tiny_cvae, tiny_text, tiny_unet
 
@@ -184,7 +185,9 @@ def test_the_command(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:  # latents for a decoder are drawn as the student draws
         drawn: list[dict[str, object]] = []
         patch.setattr("celebgen_cli.training.drawn.draw_pool", lambda *words: drawn.append(words[7]))
-        recipes._draw(run, 4, tmp_path, None, torch.device("cpu"), 0, lambda done, total: None)  # type: ignore[arg-type]
+        parts = runs.load_components(run, ("text", "cvae", "unet"))
+        here = (None, torch.device("cpu"), TrainConfig(1, 1, 1.0), lambda done, total: None)
+        recipes._draw(parts, 4, tmp_path, *here)  # type: ignore[arg-type]
         assert (drawn[0]["steps"], drawn[0]["guidance"], drawn[0]["pag"]) == (2, 1.0, False)
     assert invoke("export", run, "-o", model).exit_code == 0
     info = read_json(model / "model.json")
