@@ -39,7 +39,10 @@ def train_vae(
     ] = None,
     perceptual_weights: Annotated[
         Path | None,
-        typer.Option(help="Folder with AlexNet's or VGG16's LPIPS weights; default: torchvision's, downloaded."),
+        typer.Option(
+            help="Folder with AlexNet's or VGG16's LPIPS weights, for --transport both; default: torchvision's, "
+            "downloaded."
+        ),
     ] = None,
     beta: Annotated[
         float | None,

@@ -56,6 +56,21 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         ) from error
 
 
+def save_whole(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """`save_tensors` under a temporary name first, so that a kill leaves no half; the folder is made.
+
+    Raises:
+        CelebgenError: see `save_tensors`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        save_tensors(tensors, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 

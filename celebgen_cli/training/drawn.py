@@ -22,7 +22,7 @@ from celebgen_cli.models.unet import UNet
 from celebgen_cli.pipeline import draw_latents
 from celebgen_cli.processes import barrier, collected, same, world
 from celebgen_cli.training.batches import Examples, batch_rows, numpy_generator
-from celebgen_cli.training.checkpoints import load_tensors, save_tensors
+from celebgen_cli.training.checkpoints import load_tensors, save_whole
 
 BATCH, BATCH_ON_GPU = 40, 256
 
@@ -81,19 +81,9 @@ def draw_pool(
             parts += [z for z in collected(own) if z is not None]
             progress(min(first + batch * world().size, count), count)
         if world().main:
-            _keep(parts, path)
+            save_whole({"latents": torch.cat(parts)}, path)
         barrier()
     return Drawn(load_tensors(path)["latents"], texts)
-
-
-def _keep(parts: list[Tensor], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        save_tensors({"latents": torch.cat(parts)}, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _key(

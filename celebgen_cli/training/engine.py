@@ -4,7 +4,6 @@ A task (CLIP, CVAE, prior, denoiser) gives a module and a loss that is a pure fu
 which captions, which noise. So a run that goes on from a checkpoint repeats nothing and skips nothing.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -355,12 +354,7 @@ class Trainer:
             self._save_best()
 
     def _save_best(self) -> None:
-        temporary = self.run / ".best.safetensors.tmp"
-        try:
-            checkpoints.save_tensors(self.ema.module.state_dict(), temporary)
-            os.replace(temporary, self.run / "best.safetensors")
-        finally:
-            temporary.unlink(missing_ok=True)
+        checkpoints.save_whole(self.ema.module.state_dict(), self.run / "best.safetensors")
 
     def _owed_preview(self) -> None:
         """Draw the picture of a step whose checkpoint is there, but that a stop did not wait for."""

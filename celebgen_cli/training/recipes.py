@@ -175,6 +175,12 @@ def train_vae(
     assert frozen.text is not None
     encoder = frozen.text.to(where)
     preload(where, train, held_out)
+    networks = []  # missing weights are told before minutes of drawing
+    if loss.transport > 0:
+        networks = [lpips if lpips is not None and name == perceptual else load_lpips(perceptual_weights, backbone)
+                    for name, backbone in NETWORKS.items()]  # fmt: skip
+    for network in networks:
+        network.to(where, memory_format=memory_format(where))  # type: ignore[call-overload]
     if source is not None:
         drawing = runs.load_components(Path(source), ("text", "cvae", "unet"))
         pool = _draw(drawing, drawn, output, train, where, config, progress)
@@ -188,10 +194,6 @@ def train_vae(
         observers=order.observers,
     )  # fmt: skip
     if pool is not None and loss.transport > 0 and not trainer.finished:
-        networks = [lpips if lpips is not None and name == perceptual else load_lpips(perceptual_weights, backbone)
-                    for name, backbone in NETWORKS.items()]  # fmt: skip
-        for network in networks:
-            network.to(where, memory_format=memory_format(where))  # type: ignore[call-overload]
         task.transport = Transport(networks, find_targets(
             output, pool, task.model, encoder, train, networks, drawing.calibration, config.seed,
             begun=trainer.step > 0, mixed=trainer.autocast, progress=looking,

@@ -25,7 +25,7 @@ from celebgen_cli.models.digest import state_sha256
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.processes import barrier, collected, same, world
 from celebgen_cli.training.batches import Examples, batch_rows, mirrored, random_sides, torch_generator
-from celebgen_cli.training.checkpoints import load_tensors, save_tensors
+from celebgen_cli.training.checkpoints import load_tensors, save_whole
 from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.perceptual import LPIPS
 
@@ -161,13 +161,7 @@ def find_targets(
             goal, scale = fake.double() @ matrix + offset, true.double().var(0, correction=0).sum().clamp(min=1e-12)
             found[f"features.{i}"], found[f"scale.{i}"] = goal.float(), scale.float()
             found[f"way.{i}"] = ((fake - goal).square().sum(1).mean() / scale).clamp(min=1e-12).float()
-        temporary = path.with_name(f".{path.name}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_tensors(found, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        save_whole(found, path)
     barrier()
     return _targets(load_tensors(path))
 

@@ -1,5 +1,6 @@
 """The training commands: the chain, kills and interruptions, warm starts, and what is refused."""
 
+import io
 import json
 import shutil
 import signal
@@ -549,8 +550,7 @@ def test_a_decoder_learns_from_what_a_denoiser_draws(chain: Chain, tmp_path: Pat
 def test_a_decoder_learns_by_transport(chain: Chain, tmp_path: Path) -> None:
     """Targets are told once, and a run that was broken off ends where an undisturbed one does."""
     weights = tmp_path / "weights"
-    for backbone in (ALEXNET, VGG16):
-        write_lpips(weights, backbone)
+    write_lpips(weights, ALEXNET)
 
     def words(run: str, *more: object) -> tuple[object, ...]:
         return ("train-vae", chain.dataset, "-o", tmp_path / run, "--text", chain.clip, "--perceptual-weights", weights,
@@ -560,7 +560,9 @@ def test_a_decoder_learns_by_transport(chain: Chain, tmp_path: Path) -> None:
     drawn = ("--denoiser", chain.unet, "--drawn", 6)
     assert "give --denoiser MODEL" in one_sentence(invoke(*words("a")), 2)
     assert "leave out --adversarial or --transport" in one_sentence(invoke(*words("a", *drawn, "--adversarial", 1)), 2)
-    assert not (tmp_path / "a").exists()
+    assert "has no vgg16-features.safetensors" in one_sentence(invoke(*words("a", *drawn)), 1)
+    assert not (tmp_path / "a").exists()  # nothing was drawn before
+    write_lpips(weights, VGG16)
     out = invoke(*words("a", *drawn))
     assert out.exit_code == 0, out.stderr
     rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -643,3 +645,18 @@ def test_a_refused_call_leaves_no_folder(chain: Chain, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_a_bar_that_waits_is_seen_once_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from celebgen_cli.cli import common
+
+    for calls in (0, 1):
+        console = Console(file=io.StringIO(), force_terminal=True, width=100)
+        monkeypatch.setattr(common, "stderr", lambda console=console: console)
+        with common.progress("draw latents", waits=True) as update:
+            for _ in range(calls):
+                update(3, 8)
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert ("draw latents" in shown, "3/8" in shown) == (bool(calls), bool(calls))
