@@ -219,13 +219,15 @@ class Model:
         names = [name for name, value in now.items() if value != then.get(name)]
         return [*names, "negative"] if negative else names
 
-    def reconstruct(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    def reconstruct(self, images: np.ndarray, batch_size: int = 32, calibrate: bool = True) -> np.ndarray:
         """The CVAE's reconstructions of uint8 [N, S, S, 3], without text: same shape.
+
+        `calibrate`: off leaves out the model's correction of decoded faces, where it has one.
 
         Raises:
             UsageError: the pictures are not of the model's size.
         """
-        return self.decode(self.encode(images, batch_size), batch_size=batch_size)
+        return self.decode(self.encode(images, batch_size), batch_size=batch_size, calibrate=calibrate)
 
     @torch.inference_mode()
     def prior(self, prompts: Sequence[str], batch_size: int = 64) -> Prior:
@@ -272,8 +274,12 @@ class Model:
         return Gaussian(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
     @torch.inference_mode()
-    def decode(self, z: Tensor, prompts: Sequence[str] | None = None, batch_size: int = 32) -> np.ndarray:
-        """Faces uint8 [N, S, S, 3] of latents z [N, C, h, h], for N prompts or without text; nothing is corrected.
+    def decode(
+        self, z: Tensor, prompts: Sequence[str] | None = None, batch_size: int = 32, calibrate: bool = False
+    ) -> np.ndarray:
+        """Faces uint8 [N, S, S, 3] of latents z [N, C, h, h], for N prompts or without text.
+
+        `calibrate`: give them the spatial frequencies of photographs, where the model's calibration knows how.
 
         Raises:
             UsageError: prompts and latents differ in number.
@@ -288,7 +294,10 @@ class Model:
             some = [] if prompts is None else prompts[start : start + batch_size]
             text = self._features(some) if nothing is None else _repeat(nothing, len(batch))
             with self.autocast():
-                images[start : start + batch_size] = to_uint8(self.cvae.decode(batch, text))
+                faces = self.cvae.decode(batch, text)
+                if calibrate and self.calibration is not None:
+                    faces = self.calibration.develop(faces)
+                images[start : start + batch_size] = to_uint8(faces)
         return images
 
     def _features(self, prompts: Sequence[str]) -> TextFeatures:

@@ -48,10 +48,10 @@ class Helper:
         keep = _keeper(seen) if frames else None
         return self.model.sample(prompts, seeds, batch_size=max(1, len(prompts)), frames=keep, **settings), seen
 
-    def reconstruct(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+    def reconstruct(self, images: np.ndarray, batch_size: int, calibrate: bool) -> np.ndarray:
         """See `Model.reconstruct`."""
         assert self.model is not None
-        return self.model.reconstruct(images, batch_size)
+        return self.model.reconstruct(images, batch_size, calibrate)
 
     def edit(
         self, photos: np.ndarray, changes: Sequence[Change], settings: Mapping[str, Any], how: Mapping[str, Any]
@@ -193,9 +193,9 @@ class SpreadModel(Model):
                     frames(first + part.start + offset, step, faces)
         return np.concatenate([faces for faces, _ in done])
 
-    def reconstruct(self, images: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    def reconstruct(self, images: np.ndarray, batch_size: int = 32, calibrate: bool = True) -> np.ndarray:
         """See `Model.reconstruct`."""
-        shares = [(np.asarray(images[part]), batch_size) for part in parts(len(images))]
+        shares = [(np.asarray(images[part]), batch_size, calibrate) for part in parts(len(images))]
         alone = super().reconstruct
         return np.concatenate(ask("reconstruct", shares, lambda: alone(*shares[0])))
 

@@ -291,6 +291,23 @@ def test_encode_and_decode_are_the_two_halves(model: Model) -> None:
         model.encode(images[0])
 
 
+def test_what_is_decoded_of_photographs_goes_through_the_calibrations_filter(model: Model) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    fades = torch.ones(3, RINGS)
+    fades[1:, RINGS // 4 :] = 0
+    calibration = Calibration(torch.ones(4, 8, 8), torch.zeros(4, 3), torch.ones(4, 3), fades)
+    calibrated = replace(model, calibration=calibration)
+    z, nothing = model.encode(images), model.text([""] * 3)
+    with torch.inference_mode():
+        expected = to_uint8(calibration.develop(model.cvae.decode(z, nothing))).astype(int)
+    assert np.abs(calibrated.reconstruct(images).astype(int) - expected).max() <= 1
+    assert np.abs(model.reconstruct(images).astype(int) - expected).max() > 5
+    plain = model.reconstruct(images)
+    np.testing.assert_array_equal(calibrated.reconstruct(images, calibrate=False), plain)
+    np.testing.assert_array_equal(calibrated.decode(z), plain)  # whoever decodes says whether to correct
+    np.testing.assert_array_equal(model.decode(z, calibrate=True), plain)  # there is nothing to correct by
+
+
 def test_the_prior_is_where_denoising_starts(model: Model, spy: Spy) -> None:
     prior = model.prior(PROMPTS[:3], batch_size=2)
     expected = model.cvae.prior(model.text(PROMPTS[:3]))

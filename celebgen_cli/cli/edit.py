@@ -42,6 +42,9 @@ def edit(
             help="Give back the fine detail that the CVAE loses, where the edit changed little; default: with invert.",
         ),
     ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate/--no-calibrate", help="The model's correction of decoded faces.")
+    ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the noise of --method noise.")] = 0,
     landmarks: Annotated[
         Path | None,
@@ -119,13 +122,14 @@ def edit(
     with common.progress("edit", quiet=quiet) as update:
         made = work(
             editor, source.pixels[None], [change], settings, strength=strength, method=method, seeds=[seed],
-            detail=keep, callback=update,
+            detail=keep, calibrate=calibrate, callback=update,
         )[0]  # fmt: skip
     metadata = described(editor, "edit", {
         "prompt": prompt, "negative": negative, "method": method, "strength": strength, "level": level,
         **({"seed": seed} if method == "noise" else {}), **change._asdict(),
         **{name: settings[name] for name in ("steps", "guidance", "guidance_interval", "pag", "rescale")},
-        "detail": keep, "photo_sha256": source.sha256, "cut": source.cut, "landmarks": source.points,
+        "detail": keep, "calibrate": calibrate and editor.calibration is not None, "photo_sha256": source.sha256,
+        "cut": source.cut, "landmarks": source.points,
     })  # fmt: skip
     text = (
         f"{prompt}{chr(10) + 'Negative prompt: ' + negative if negative else ''}\nSteps: {settings['steps']}, "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from celebgen_cli.cli.evaluate_common import (
+    Calibrate,
     Computing,
     Json,
     Labelled,
@@ -47,6 +48,7 @@ def edits(
         bool,
         typer.Option("--read/--no-read", help="Whether the judge says what a photograph shows, or the prompt is all."),
     ] = True,
+    calibrate: Calibrate = None,
     judge: Annotated[
         Path | None,
         typer.Option(
@@ -82,8 +84,9 @@ def edits(
     options = Options(num=num, sampling=sampling, seed=seed, **computing.options())
     with listening(computing.quiet) as listener:
         result = evaluate_edits(
-            model, real, options, strength=strength, method=method, detail=detail, read=read, judge=judge,
-            lpips_weights=perceptual_weights, sheet=sheet, listener=listener,
+            model, real, options, strength=strength, method=method, detail=detail, read=read,
+            calibrate=calibrate is not False, judge=judge, lpips_weights=perceptual_weights, sheet=sheet,
+            listener=listener,
         )  # fmt: skip
     if sheet is not None:
         remark(f"{sheet} {TERMS}", computing.quiet)
@@ -99,6 +102,7 @@ def edits(
     typer.echo(
         f"edits      {how['method']}, strength {how['strength']}, {how['steps']} steps, guidance {how['guidance']:g}, "
         f"{'' if how['read'] else 'not '}read by the judge, {'with' if how['detail'] else 'without'} detail"
+        f"{'' if how['calibrate'] else ', not calibrated'}"
     )
     typer.echo(f"tools      {tools()}")
     typer.echo("\n" + _row("", *COLUMNS))

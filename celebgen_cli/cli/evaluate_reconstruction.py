@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from celebgen_cli.cli.evaluate_common import (
+    Calibrate,
     Computing,
     Json,
     Number,
@@ -58,6 +59,7 @@ def reconstruction(
     prior: Annotated[
         bool, typer.Option("--prior/--no-prior", help="Also the prior p(z|c), where captions can be made.")
     ] = True,
+    calibrate: Calibrate = None,
     worst: Annotated[
         Path | None,
         typer.Option("--worst", metavar="DIR", help="Write the eight worst cases here, original | reconstruction."),
@@ -71,7 +73,8 @@ def reconstruction(
 ) -> None:
     """What the CVAE loses of real images, and what its prior knows of them from their captions.
 
-    PSNR, SSIM, LPIPS and rFID of images that went through encoder and decoder without text. Of the prior: likelihood of
+    PSNR, SSIM, LPIPS and rFID of images that went through encoder and decoder without text, and through the filter of
+    the model's calibration, as an edited photograph does (--no-calibrate leaves it out). Of the prior: likelihood of
     the latents, the share of their variance that text explains, and FID of its decoded draws, which is what the CVAE
     alone would draw. Plus or minus is a 95 % interval over images.
     """
@@ -82,8 +85,8 @@ def reconstruction(
     options = Options(num=num, seed=seed, inception_weights=inception_weights, **computing.options())
     with listening(computing.quiet) as listener:
         result = evaluate_reconstruction(
-            model, real, options, rfid=rfid, prior=prior, worst=worst, lpips_weights=perceptual_weights,
-            listener=listener,
+            model, real, options, rfid=rfid, prior=prior, calibrate=calibrate is not False, worst=worst,
+            lpips_weights=perceptual_weights, listener=listener,
         )  # fmt: skip
     if worst is not None:
         remark(f"{worst} {TERMS}", computing.quiet)
@@ -99,7 +102,7 @@ def reconstruction(
         typer.echo(f"rFID       {with_interval(result.rfid, result.rfid_interval)}")
     if result.prior is not None:
         _print_prior(result.prior)
-    typer.echo(f"model      {result.model}")
+    typer.echo(f"model      {result.model}{'' if result.calibrate else ', not calibrated'}")
     typer.echo(f"images     {result.source}, N {result.n}, size {result.size}, crop {result.crop or 'unknown'}")
     for path in result.pictures:
         typer.echo(f"worst      {path}")

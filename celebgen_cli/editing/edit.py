@@ -2,7 +2,7 @@
 
 Both directions run in one fixed system of coordinates, that of the prior without text, p(z|""): an edit that whitened
 by one text and came back by another would move the picture by the difference of the two priors. Text enters only as
-what the network is told. Nothing is calibrated, since that corrects draws, not photographs.
+what the network is told. Latents are not calibrated, since that corrects draws, not photographs; decoded faces are.
 
 Guidance leads from the words of the photograph to those of the edit, over all levels and with self-attention in both
 branches: whatever the two texts share stays as it was.
@@ -82,6 +82,7 @@ def edit(
     method: str = "invert",
     seeds: Sequence[int] | None = None,
     detail: bool = False,
+    calibrate: bool = True,
     callback: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Photographs uint8 [B, S, S, 3] as their changes would have them: same shape.
@@ -94,6 +95,7 @@ def edit(
         strength: 0 is exactly the CVAE's reconstruction; 1 of `noise` forgets the photo.
         seeds: of `noise`, one a photograph; None is 0 for each.
         detail: give back what the CVAE lost, where the edit left the picture alone (see `with_detail`).
+        calibrate: off leaves out the model's correction of decoded faces, where it has one.
         callback: called with (evaluations done, in all).
 
     Raises:
@@ -101,7 +103,7 @@ def edit(
     """
     level = edit_level(model, strength, method)
     z = model.encode(photos)
-    rebuilt = model.decode(z) if detail or level == 0 else photos
+    rebuilt = model.decode(z, calibrate=calibrate) if detail or level == 0 else photos
     if level == 0:
         return with_detail(photos, rebuilt, rebuilt) if detail else rebuilt
     steps = min(settings["steps"], level)
@@ -140,5 +142,5 @@ def edit(
         )  # fmt: skip
         u = ddim(steered, u, timesteps, model.schedule, callback=count(total - steps))
         z = unwhiten(u, coordinates.mean, coordinates.log_std)
-    edited = model.decode(z.float())
+    edited = model.decode(z.float(), calibrate=calibrate)
     return with_detail(photos, rebuilt, edited) if detail else edited

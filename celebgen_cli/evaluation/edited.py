@@ -60,7 +60,7 @@ class Edited:
     A `FeatureExtractor`, so that its numbers are cached and gone on with as features are.
 
     Args:
-        how: strength, method and detail, as `editing.edit.edit` takes them.
+        how: strength, method, detail and calibrate, as `editing.edit.edit` takes them.
         judge: says what is seen in the end. reader: says what a photograph shows (see `read_change`); None: nobody.
     """
 
@@ -101,9 +101,9 @@ class Rebuilt(Edited):
 
     name = "rebuilt"
 
-    def __init__(self, model: Model, judge: JudgeFeatures, network: LPIPS | None) -> None:
-        super().__init__(model, judge, network, "", {}, {}, None)
+    def __init__(self, model: Model, judge: JudgeFeatures, network: LPIPS | None, calibrate: bool = True) -> None:
+        super().__init__(model, judge, network, "", {}, {"calibrate": calibrate}, None)
 
     def pictures(self, photos: np.ndarray) -> np.ndarray:
         """Photographs uint8 [B, S, S, 3], reconstructed."""
-        return self.model.reconstruct(photos)
+        return self.model.reconstruct(photos, **self._how)

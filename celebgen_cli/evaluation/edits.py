@@ -127,6 +127,7 @@ def evaluate_edits(
     method: str = "invert",
     detail: bool | None = None,
     read: bool = True,
+    calibrate: bool = True,
     judge: Path | None = None,
     lpips_weights: Path | None = None,
     sheet: Path | None = None,
@@ -139,7 +140,7 @@ def evaluate_edits(
         real: `DATASET[:SPLIT]` with attributes; None is the valid split of `$CELEBGEN_DATASET`.
         options: `num` photographs in all (None: 160), steps and guidance among `sampling`, seed of which are taken.
         strength, method, detail: of `editing.edit.edit`; detail None is as `celebgen edit` has it. read: whether the
-            judge says what a photograph shows.
+            judge says what a photograph shows. calibrate: whether pictures go through the filter of the calibration.
         sheet: a PNG for a row of photographs of each edit, with the edited ones below.
 
     Raises:
@@ -155,7 +156,8 @@ def evaluate_edits(
     checked_count(editor, reference, None, listener.say)
     settings = edit_settings(editor, options.sampling.get("steps"), options.sampling.get("guidance"))
     edit_level(editor, strength, method)
-    how = {"strength": strength, "method": method, "detail": method == "invert" if detail is None else detail}
+    how = {"strength": strength, "method": method, "detail": method == "invert" if detail is None else detail,
+           "calibrate": calibrate}  # fmt: skip
     network = find_lpips(lpips_weights, options.device)
     if network is None:
         listener.say(f"LPIPS is left out: no AlexNet is here (--perceptual-weights DIR, or ${LPIPS_VARIABLE})")
@@ -170,7 +172,7 @@ def evaluate_edits(
         photos, change = Picked(reference, rows[one]), Edited(editor, eyes, network, one.prompt, settings, how, reader)
         after, rebuilt = (
             features_of(photos, numbers, batch_size=size, progress=listener.progress(label), cache=cache)
-            for numbers, label in ((change, one.prompt), (Rebuilt(editor, eyes, network), "rebuilt"))
+            for numbers, label in ((change, one.prompt), (Rebuilt(editor, eyes, network, calibrate), "rebuilt"))
         )
         tables.append(_table(one, after, rebuilt, truth, reference.attributes, rows[one], bar))
         if sheet is not None:

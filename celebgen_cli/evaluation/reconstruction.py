@@ -1,7 +1,7 @@
 """How much of an image survives the CVAE: PSNR, SSIM, LPIPS and rFID, each with its 95 % interval.
 
-The images go through encoder and decoder without text, as a photograph to edit does; what a model's calibration
-corrects in drawn faces is left alone. `celebgen_cli.evaluation.prior` measures the other half of the CVAE.
+The images go through encoder and decoder without text, and what comes out through the filter of the model's
+calibration, as a photograph to edit does. `celebgen_cli.evaluation.prior` measures the other half of the CVAE.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ WORST = 8
 class Autoencoder(NamedModel, Protocol):
     """The part of `celebgen_cli.pipeline.Model` that reconstructs."""
 
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
-        """uint8 [N, H, W, 3] to the same shape and type."""
+    @property
+    def reconstruct(self) -> Callable[..., np.ndarray]:
+        """`reconstruct(images, calibrate=...)`: uint8 [N, H, W, 3] to the same shape and type."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class ReconstructionResult:
         worst: indices of the images with the lowest PSNR, worst first.
         n, size, crop: what was measured.
         source, model, model_sha256: between what.
+        calibrate: whether they went through the filter of the model's calibration.
         prior: what the CVAE's prior is worth, where it was measured.
         pictures: files of the worst cases, where they were asked for.
     """
@@ -81,6 +83,7 @@ class ReconstructionResult:
     source: str
     model: str
     model_sha256: str
+    calibrate: bool
     prior: PriorResult | None = None
     pictures: tuple[str, ...] = ()
 
@@ -98,22 +101,25 @@ class Through:
         model: encodes and decodes.
         extractor: of the reconstructions' features, which follow the other columns; None for none.
         network: LPIPS; None leaves its column out.
+        calibrate: as `Model.reconstruct` takes it.
     """
 
     name = "reconstruction"
 
-    def __init__(self, model: Autoencoder, extractor: FeatureExtractor | None, network: LPIPS | None) -> None:
-        self.model, self.extractor, self.network = model, extractor, network
+    def __init__(
+        self, model: Autoencoder, extractor: FeatureExtractor | None, network: LPIPS | None, calibrate: bool = True
+    ) -> None:
+        self.model, self.extractor, self.network, self.calibrate = model, extractor, network, calibrate
         self.columns = 2 + (network is not None)
         self.dimensions = self.columns + (extractor.dimensions if extractor else 0)
         self.layer = "mse,ssim" + (",lpips" if network else "") + (f",{extractor.layer}" if extractor else "")
         seen_by = f"{extractor.name} {extractor.weights_sha256}" if extractor else ""
-        parts = [*made_by(model), seen_by, network_digest(network)]
+        parts = [*made_by(model), seen_by, network_digest(network), str(calibrate)]
         self.weights_sha256 = hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, 3] to float32 [N, dimensions]."""
-        back = self.model.reconstruct(images)
+        back = self.model.reconstruct(images, calibrate=self.calibrate)
         if back.shape != images.shape:
             raise CelebgenError(
                 f"{self.model.name} turned images {list(images.shape)} into {list(back.shape)}; they must match"
@@ -134,6 +140,7 @@ def evaluate_reconstruction(
     *,
     rfid: bool = True,
     prior: bool = True,
+    calibrate: bool = True,
     worst: Path | None = None,
     lpips_weights: Path | None = None,
     listener: Listener | None = None,
@@ -147,6 +154,7 @@ def evaluate_reconstruction(
         model: folder, name or hf:// address; None is the model in the box.
         real: folder or zip of images, or `DATASET[:split]`; None is the valid split of `$CELEBGEN_DATASET`.
         rfid: whether FIDs are wanted. worst: folder for pictures of the worst cases.
+        calibrate: whether reconstructions go through the filter of the model's calibration.
         lpips_weights: folder, see `celebgen_cli.training.perceptual`; None looks for AlexNet's.
 
     Raises:
@@ -172,7 +180,7 @@ def evaluate_reconstruction(
         listener.say(f"LPIPS is left out: no AlexNet is here (--perceptual-weights DIR, or ${LPIPS_VARIABLE})")
     batch_size = options.batch_size or 32
     result = measure_reconstruction(
-        pipeline, images, count, extractor=extractor, network=network, batch_size=batch_size,
+        pipeline, images, count, extractor=extractor, network=network, calibrate=calibrate, batch_size=batch_size,
         progress=listener.progress("reconstruction"), worst=worst, cache=options.cache,
     )  # fmt: skip
     if not prior or not isinstance(pipeline, WithPrior):
@@ -194,6 +202,7 @@ def measure_reconstruction(
     *,
     extractor: FeatureExtractor | None = None,
     network: LPIPS | None = None,
+    calibrate: bool = True,
     batch_size: int = 32,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
@@ -205,6 +214,7 @@ def measure_reconstruction(
     Args:
         extractor: for rFID; None leaves it out, and so does a set of fewer than two images.
         network: for LPIPS; None leaves it out.
+        calibrate: off leaves out the model's correction of decoded faces.
         progress: called with (images done, images in all) while images are reconstructed.
         warn: called with a sentence about what makes the figures hard to compare.
         worst: folder that receives the worst cases, original beside reconstruction, as PNG.
@@ -216,7 +226,7 @@ def measure_reconstruction(
     """
     count = checked_count(model, source, count, warn)
     extractor = extractor if count > 1 else None
-    through = Through(model, extractor, network)
+    through = Through(model, extractor, network, calibrate)
     rows = features_of(source, through, count, batch_size=batch_size, progress=progress, cache=cache)
     rfid, spread = None, None
     if extractor is not None:
@@ -230,7 +240,7 @@ def measure_reconstruction(
     if worst is not None:
         originals = pick(source, last)
         names = [f"{place + 1:02d}-image-{i:06d}-{decibels[i]:.1f}dB.png" for place, i in enumerate(last)]
-        pictures = save_pairs(worst, names, originals, model.reconstruct(originals))
+        pictures = save_pairs(worst, names, originals, model.reconstruct(originals, calibrate=calibrate))
     return ReconstructionResult(
         psnr=float(decibels.mean()),
         psnr_interval=interval(decibels),
@@ -248,6 +258,7 @@ def measure_reconstruction(
         source=source.label,
         model=model.name,
         model_sha256=model.sha256,
+        calibrate=calibrate,
         pictures=tuple(pictures),
     )
 

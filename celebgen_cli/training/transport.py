@@ -1,7 +1,8 @@
 """Drawn latents, decoded, moved to where photographs are in the features of frozen networks, without a critic.
 
-To each layer of a network a picture is the mean of its activations over positions. Over decoded drawn latents, and over
-photographs, these have a mean and a covariance. Of all affine maps from one such Gaussian to the other, the one that
+To each layer of a network a picture is the mean of its activations over positions, and their deviation: what is seldom
+but strong, as edges are, and what is frequent but weak have one mean. Over decoded drawn latents, and over
+photographs, both have a mean and a covariance. Of all affine maps from one such Gaussian to the other, the one that
 moves least (Peyre & Cuturi 2019, arXiv 1803.00567, remark 2.31) says for each latent which features its picture should
 have. They are told once, from the decoder that training begins with, and stay: maps that are measured anew while the
 decoder follows them chase its own drift, and it runs away.
@@ -24,14 +25,16 @@ from celebgen_cli.models.devices import sent
 from celebgen_cli.models.digest import state_sha256
 from celebgen_cli.models.text_encoder import TextEncoder
 from celebgen_cli.processes import barrier, collected, same, world
+from celebgen_cli.training.adversarial import shifted
 from celebgen_cli.training.batches import Examples, batch_rows, mirrored, random_sides, torch_generator
 from celebgen_cli.training.checkpoints import load_tensors, save_whole
 from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.perceptual import LPIPS
 
-PHOTOGRAPHS = 5000  # at most, whose features are the goal
+PHOTOGRAPHS, FEWEST = 5000, 1000  # whose features are the goal: at most, and at least where the pool is small
 COARSE = 4  # pixels; means over squares of this side stay as they are, so that a face stays the one that was drawn
 RIDGE = 1e-3  # of photographs' mean variance, added on both sides: there may be fewer pictures than channels
+FLOOR = 1e-3  # added to variances over positions: where a channel is silent, the root would have no gradient
 BATCH, BATCH_ON_GPU = 50, 256
 
 
@@ -39,9 +42,10 @@ BATCH, BATCH_ON_GPU = 50, 256
 class Targets:
     """What the pictures of N drawn latents should be like.
 
-    features: a layer each, float [N, C]: mean activations over positions.
-    scales: a layer each, the trace of the covariance of photographs' features: squared distances are told in it.
-    ways: a layer each, the mean squared distance of the decoder that training began with, told in `scales`.
+    features: two for each layer, float [N, C]: mean activations over positions, and their deviations (see
+        `pooled_features`).
+    scales: of each, the trace of the covariance of photographs' features: squared distances are told in it.
+    ways: of each, the mean squared distance of the decoder that training began with, told in `scales`.
     coarse: float16 [N, 3, S / COARSE, S / COARSE], means over squares of pixels of that decoder's pictures.
     """
 
@@ -63,29 +67,43 @@ class Transport:
     def __init__(self, networks: Sequence[LPIPS], targets: Targets, calibration: Calibration | None = None) -> None:
         self.networks, self.targets, self.calibration = networks, targets, calibration
 
-    def __call__(self, decoded: Tensor, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(
+        self, decoded: Tensor, rows: np.ndarray, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """How far the pictures [B, 3, S, S] of these rows of the pool are from what they should be.
 
+        The networks see them moved by a few pixels, as `generator` has it: strides and maxima over windows have a grid,
+        and patterns that fit its positions would please them without being more like photographs.
+
         Returns:
-            The mean squared distance of their features to the targets, a mean over layers, in variances of
-            photographs; the mean absolute difference of their coarse pictures from those that training began with;
-            and what share the first is of the pool's at the beginning, a mean over layers (no gradient).
+            The mean squared distance of their features to the targets, a mean over means and deviations of layers, in
+            variances of photographs; the mean absolute difference of their coarse pictures from those that training
+            began with; and what share the first is of what it was for the pool at the beginning (no gradient).
         """
         targets, index, device = self.targets, torch.from_numpy(rows), decoded.device
-        found = pooled_features(self.networks, decoded, self.calibration)
+        seen = decoded if self.calibration is None else self.calibration.develop(decoded)
+        found = pooled_features(self.networks, shifted(seen, generator))
         distances = torch.stack([
             (feature - sent(goal[index], device)).square().sum(1).mean() / scale
             for feature, goal, scale in zip(found, targets.features, targets.scales, strict=True)
         ])  # fmt: skip
         coarse = F.avg_pool2d(decoded.float(), COARSE) - sent(targets.coarse[index], device).float()
-        left = distances.detach() / sent(torch.tensor(targets.ways), device)
-        return distances.mean(), coarse.abs().mean(), left.mean()
+        distance = distances.mean()
+        return distance, coarse.abs().mean(), distance.detach() / max(float(np.mean(targets.ways)), 1e-12)
 
 
 def pooled_features(networks: Sequence[LPIPS], images: Tensor, calibration: Calibration | None = None) -> list[Tensor]:
-    """Mean activations of each layer over positions, float32 [B, C] each, of pictures [B, 3, S, S] in [-1, 1]."""
+    """Of each layer, the mean of its activations over positions, then their standard deviation: float32 [B, C] each.
+
+    Pictures are [B, 3, S, S] in [-1, 1]. A deviation is the root of the variance, divided by the number of positions,
+    plus `FLOOR`.
+    """
     seen = images if calibration is None else calibration.develop(images)
-    return [layer.float().mean((2, 3)) for network in networks for layer in network.layers(seen)]
+    found = []
+    for layer in (layer for network in networks for layer in network.layers(seen)):
+        variance, mean = torch.var_mean(layer.float(), (2, 3), correction=0)
+        found += [mean, (variance + FLOOR).sqrt()]
+    return found
 
 
 def transport_map(fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,7 +149,7 @@ def find_targets(
     Raises:
         CelebgenError: the disk is full, or the file there is damaged.
     """
-    count = min(PHOTOGRAPHS, len(examples))
+    count = min(PHOTOGRAPHS, max(FEWEST, 2 * len(pool)), len(examples))
     path = folder / f"targets-{_key(pool, examples, networks, calibration, seed)}.safetensors"
     decoder = torch.frombuffer(bytearray.fromhex(state_sha256(cvae.decoder.state_dict())), dtype=torch.uint8)
     if same(path.is_file()):
@@ -158,9 +176,9 @@ def find_targets(
         found = {"coarse": coarse.half(), "decoder": decoder}
         for i, (fake, true) in enumerate(zip(have, real, strict=True)):
             matrix, offset = transport_map(fake, true)
-            goal, scale = fake.double() @ matrix + offset, true.double().var(0, correction=0).sum().clamp(min=1e-12)
+            goal, scale = fake.double() @ matrix + offset, true.double().var(0, correction=0).sum().clamp(min=1e-6)
             found[f"features.{i}"], found[f"scale.{i}"] = goal.float(), scale.float()
-            found[f"way.{i}"] = ((fake - goal).square().sum(1).mean() / scale).clamp(min=1e-12).float()
+            found[f"way.{i}"] = ((fake - goal).square().sum(1).mean() / scale).float()
         save_whole(found, path)
     barrier()
     return _targets(load_tensors(path))
@@ -192,7 +210,7 @@ def _of_all(
 def _key(
     pool: Drawn, examples: Examples, networks: Sequence[LPIPS], calibration: Calibration | None, seed: int
 ) -> str:
-    looked = (pool.captions, examples.split.fingerprint, len(examples), PHOTOGRAPHS, COARSE, RIDGE, seed)
+    looked = (pool.captions, examples.split.fingerprint, len(examples), PHOTOGRAPHS, FEWEST, COARSE, RIDGE, FLOOR, seed)
     digest = hashlib.sha256(repr(looked).encode())
     digest.update(pool.latents.numpy().tobytes())
     for network in networks:

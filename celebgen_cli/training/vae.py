@@ -181,7 +181,7 @@ class CVAETask(Task):
             total = total + learned
         if self.transport is not None:
             weigh = _weight(made, count - kept, part, count)
-            distance, moved, left = self.transport(decoded[own.count :], pooled)
+            distance, moved, left = self.transport(decoded[own.count :], pooled, generator)
             # what is drawn keeps its tones over squares of 4 px: only what is finer is to change
             total, weight = balanced(total + weigh * moved, weigh * distance, decoded, settings.transport)
             logged |= {"moved": weigh * moved.detach(), "transport": weigh * left, "transport_weight": weight}

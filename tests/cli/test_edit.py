@@ -77,6 +77,7 @@ def test_edit_by_noise_in_json(here: Path, chain: Chain) -> None:
     words = ("edit", "photo.png", "man", "--method", "noise", "--steps", 3, "--json", "--seed", 4)
     row = json.loads(run(chain, *words, "-o", "a.png").stdout)
     assert (row["path"], row["edit"]["seed"], row["edit"]["cut"]) == ("a.png", 4, "square")
+    assert row["edit"]["calibrate"] is False  # the model has no calibration
     run(chain, *words, "-o", "b.png")
     assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
 

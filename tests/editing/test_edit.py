@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from celebgen_cli.editing.edit import GUIDANCE, edit_level, edit_settings
 from celebgen_cli.editing.edit import edit as edit_photos
 from celebgen_cli.editing.photos import read_photo
 from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.models.calibration import Calibration
+from celebgen_cli.models.spectrum import RINGS
 from celebgen_cli.pipeline import Model, load_model
 from tests.command import Chain
 
@@ -42,6 +45,24 @@ def faces(chain: Chain) -> np.ndarray:
 def test_strength_0_is_the_cvaes_reconstruction(model: Model, faces: np.ndarray, method: str) -> None:
     made = edit(model, faces[0], "old man", edit_settings(model), strength=0, method=method)
     assert np.array_equal(made, model.reconstruct(faces[:1])[0])
+
+
+def test_edits_go_through_the_calibrations_filter(model: Model, faces: np.ndarray) -> None:
+    channels, size = model.cvae.config.latent_channels, model.cvae.config.latent_size
+    shift, tones, gray = torch.ones(channels, size, size), torch.ones(channels, 3), torch.ones(3, RINGS)
+    gray[1:] = 0
+    filtering = replace(model, calibration=Calibration(shift, 0 * tones, tones, gray))
+    how: dict[str, Any] = {"strength": 0.5, "method": "noise"}
+    made, plain = (edit(m, faces[0], "old man", edit_settings(model, 2), **how) for m in (filtering, model))
+    assert np.ptp(made.astype(int), axis=2).max() <= 2 < np.ptp(plain.astype(int), axis=2).max()
+    luma = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    assert np.abs((made.astype(float) - plain) @ luma).max() < 2  # latents are left alone
+    same = edit(filtering, faces[0], "old man", edit_settings(model, 2), calibrate=False, **how)
+    np.testing.assert_array_equal(same, plain)
+    rebuilt = edit(filtering, faces[0], "old man", edit_settings(model, 2), strength=0, method="noise")
+    np.testing.assert_array_equal(rebuilt, filtering.reconstruct(faces[:1])[0])
+    whole = edit(filtering, faces[0], "old man", edit_settings(model, 2), strength=0, method="noise", detail=True)
+    np.testing.assert_array_equal(whole, faces[0])
 
 
 def test_strength_1_with_noise_forgets_the_photo(model: Model, faces: np.ndarray) -> None:

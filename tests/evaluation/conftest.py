@@ -62,8 +62,9 @@ class FakeModel:
             images.append(rng.integers(0, 256, size=(self.size, self.size, 3), dtype=np.uint8))
         return np.stack(images)
 
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
-        return np.where(images > 127, images - 3, images + 3).astype(np.uint8)
+    def reconstruct(self, images: np.ndarray, calibrate: bool = True) -> np.ndarray:
+        error = 3 if calibrate else 5
+        return np.where(images > 127, images - error, images + error).astype(np.uint8)
 
 
 @pytest.fixture(autouse=True)

@@ -115,7 +115,7 @@ def test_an_obedient_editor_reaches_the_ceiling_and_keeps_the_rest(
     low, high = result.total.interval
     assert 0.75 < low < 0.9 < high < 0.97
     assert all(bool(change.source) == read for changes, _, _ in calls for change in changes)
-    assert calls[0][2] == {"strength": 0.8, "method": "invert", "detail": True}
+    assert calls[0][2] == {"strength": 0.8, "method": "invert", "detail": True, "calibrate": True}
     json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -172,6 +172,8 @@ def test_the_command_with_the_model_itself(
     for line in ("hit  ", "kept  ", "edits      invert, strength 0.8, 2 steps, guidance 3, read", "smiling  ", "all  "):
         assert line in again.stdout
     assert run(*words, "--guidance", 3, "--no-read").exit_code == 0 and len(calls) == 10
+    assert ", not calibrated\n" in run(*words, "--guidance", 3, "--no-calibrate").stdout
+    assert len(calls) == 20 and not calls[-1][2]["calibrate"]
 
 
 @pytest.mark.parametrize(

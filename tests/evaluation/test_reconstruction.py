@@ -28,7 +28,7 @@ class Noisy(FakeModel):
         super().__init__()
         self.done = 0
 
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+    def reconstruct(self, images: np.ndarray, calibrate: bool = True) -> np.ndarray:
         out = []
         for pixels in images:
             self.done += 1
@@ -40,7 +40,7 @@ class Noisy(FakeModel):
 class Rounded(FakeModel):
     """Loses the lowest bit."""
 
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+    def reconstruct(self, images: np.ndarray, calibrate: bool = True) -> np.ndarray:
         return images // 2 * 2
 
 
@@ -74,7 +74,10 @@ def test_rfid(tmp_path: Path, faces: Faces, extractor: StubExtractor) -> None:
     assert close.rfid is not None and far.rfid is not None and 0 <= close.rfid < far.rfid
     assert close.psnr > 50 > 30 > far.psnr
     assert told[-1] == (40, 40) and close.crop == "face178"
-    assert measure_reconstruction(FakeModel(), source).psnr == pytest.approx(20 * np.log10(255 / 3))
+    calibrated = measure_reconstruction(FakeModel(), source, cache=True)
+    plain = measure_reconstruction(FakeModel(), source, calibrate=False, cache=True)
+    assert calibrated.psnr == pytest.approx(20 * np.log10(255 / 3)) and calibrated.calibrate
+    assert plain.psnr == pytest.approx(20 * np.log10(255 / 5)) and not plain.calibrate
 
 
 def test_other_sizes_and_counts_are_refused(tmp_path: Path, faces: Faces) -> None:
@@ -100,9 +103,9 @@ def test_other_figures_and_the_cache(tmp_path: Path, faces: Faces, extractor: St
     class Counting(Rounded):
         calls = 0
 
-        def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        def reconstruct(self, images: np.ndarray, calibrate: bool = True) -> np.ndarray:
             self.calls += len(images)
-            return super().reconstruct(images)
+            return super().reconstruct(images, calibrate)
 
     images = np.repeat(np.repeat(faces[0][:25], 2, axis=1), 2, axis=2)
     source, model = ImageFiles(write_images(tmp_path / "a", images)), Counting(64)
@@ -143,4 +146,6 @@ def test_the_command(tmp_path: Path, faces: Faces, model_folder: Path, monkeypat
     images = write_images(tmp_path / "images", faces[0][:5])
     out = invoke("evaluate", "reconstruction", model_folder, images, "--no-rfid")
     assert out.exit_code == 0 and "LPIPS is left out" in out.stderr and "prior is left out" in out.stderr
-    assert "LPIPS" not in out.stdout and "prior" not in out.stdout
+    assert "LPIPS" not in out.stdout and "prior" not in out.stdout and "not calibrated" not in out.stdout
+    assert ", not calibrated\n" in invoke("evaluate", "reconstruction", model_folder, images, "--no-rfid",
+                                          "--no-calibrate").stdout  # fmt: skip

@@ -14,7 +14,7 @@ from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.models.calibration import Calibration
 from celebgen_cli.models.cvae import CVAE
 from celebgen_cli.models.spectrum import RINGS
-from celebgen_cli.training import transport
+from celebgen_cli.training import adversarial, transport
 from celebgen_cli.training.batches import Examples, training_and_held_out
 from celebgen_cli.training.drawn import Drawn
 from celebgen_cli.training.perceptual import LPIPS
@@ -101,6 +101,30 @@ def decoded(cvae: CVAE, drawn: Drawn) -> torch.Tensor:
         return cvae.decode(drawn.latents.float(), tiny_text()(drawn.captions))
 
 
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks see pictures where they are."""
+    monkeypatch.setattr(adversarial, "SHIFT", 0)
+
+
+def test_a_layer_is_its_mean_and_its_deviation_over_positions(alexnet: LPIPS) -> None:
+    images = torch.rand(2, 3, 32, 32, generator=rng()) * 2 - 1
+    found = pooled_features([alexnet, alexnet], images)
+    assert len(found) == 20
+    for i, layer in enumerate(alexnet.layers(images)):
+        flat = layer.flatten(2)
+        torch.testing.assert_close(found[2 * i], flat.mean(2))
+        torch.testing.assert_close(found[2 * i + 1], (flat.var(2, correction=0) + 1e-3).sqrt())
+        torch.testing.assert_close(found[10 + 2 * i], flat.mean(2))
+    images.requires_grad_()
+    sum(part.sum() for part in pooled_features([alexnet], torch.zeros_like(images) * images)).backward()  # type: ignore[union-attr]
+    assert images.grad is not None and images.grad.isfinite().all()
+
+
 def test_targets_have_the_mean_and_spread_of_photographs(
     dataset32: Path, tmp_path: Path, alexnet: LPIPS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,21 +137,25 @@ def test_targets_have_the_mean_and_spread_of_photographs(
     images = decoded(tiny_cvae(), pool())
     with torch.no_grad():
         fakes, reals = (pooled_features([alexnet], x) for x in (images, train.images(np.arange(len(train)))))
-    assert [tuple(x.shape) for x in targets.features] == [(9, c) for c in (64, 192, 384, 256, 256)]
+    channels = [c for c in (64, 192, 384, 256, 256) for _ in ("mean", "deviation")]
+    assert [tuple(x.shape) for x in targets.features] == [(9, c) for c in channels]
     for goal, scale, way, fake, real in zip(
         targets.features, targets.scales, targets.ways, fakes, reals, strict=True
     ):
         matrix, offset = transport_map(fake, real)
         torch.testing.assert_close(goal, (fake.double() @ matrix + offset).float(), rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(goal.mean(0), real.mean(0), rtol=1e-3, atol=1e-3)
-        assert scale == pytest.approx(float(real.var(0, correction=0).sum()), rel=1e-3)
-        assert way == pytest.approx(float((fake - goal).square().sum(1).mean()) / scale, rel=1e-2)
+        # deep layers of pictures so small have one position, and no deviation that varies
+        assert scale == pytest.approx(max(float(real.var(0, correction=0).sum()), 1e-6), rel=1e-3)
+        assert way == pytest.approx(float((fake - goal).square().sum(1).mean()) / scale, rel=1e-2, abs=1e-6)
     torch.testing.assert_close(targets.coarse.float(), F.avg_pool2d(images, 4), rtol=1e-3, atol=1e-3)
     assert counted[-1] == (9 + len(train), 9 + len(train))
     assert [done for done, _ in counted] == sorted(done for done, _ in counted)
 
 
-def test_pictures_are_looked_at_as_the_model_shows_them(dataset32: Path, tmp_path: Path, alexnet: LPIPS) -> None:
+def test_pictures_are_looked_at_as_the_model_shows_them(
+    dataset32: Path, tmp_path: Path, alexnet: LPIPS, still: None
+) -> None:
     """Both where targets are told and where the decoder follows them; photographs are seen as they are."""
     targets = found(dataset32, tmp_path, alexnet, calibration=fading())
     images = decoded(tiny_cvae(), pool())
@@ -138,14 +166,40 @@ def test_pictures_are_looked_at_as_the_model_shows_them(dataset32: Path, tmp_pat
     plain = found(dataset32, tmp_path / "other", alexnet)
     assert targets.scales == plain.scales
     assert targets.ways != plain.ways
-    distance, moved, left = Transport([alexnet], targets, fading())(images, np.arange(9))
+    distance, moved, left = Transport([alexnet], targets, fading())(images, np.arange(9), rng())
     assert float(left) == pytest.approx(1, rel=1e-3)
     assert float(distance) == pytest.approx(np.mean(targets.ways), rel=1e-3)
     assert float(moved) < 1e-3
-    assert float(Transport([alexnet], targets)(images, np.arange(9))[2]) > 1.01
+    assert float(Transport([alexnet], targets)(images, np.arange(9), rng())[2]) > 1.01
 
 
-def test_the_distance_of_some_rows(alexnet: LPIPS) -> None:
+def test_pictures_are_moved_before_the_networks_see_them(
+    dataset32: Path, tmp_path: Path, alexnet: LPIPS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = found(dataset32, tmp_path, alexnet)
+    images, see = decoded(tiny_cvae(), pool()), Transport([alexnet], targets)
+    moved = adversarial.shifted(images, rng(3))
+    monkeypatch.setattr(transport, "shifted", lambda x, generator: moved)
+    expected = see(images, np.arange(9), rng(3))
+    monkeypatch.undo()
+    made = see(images, np.arange(9), rng(3))
+    assert [float(x) for x in made] == [float(x) for x in expected]
+    assert float(made[1]) < 1e-3  # coarse pictures are compared where they are
+    assert len({float(see(images, np.arange(9), rng(seed))[0]) for seed in range(4)}) > 1
+
+
+def test_a_small_pool_does_not_ask_for_all_photographs(
+    dataset32: Path, tmp_path: Path, alexnet: LPIPS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals: list[int] = []
+    for fewest, most in ((2, 5000), (20, 5000), (20, 10)):  # of a pool of 9
+        monkeypatch.setattr(transport, "FEWEST", fewest)
+        monkeypatch.setattr(transport, "PHOTOGRAPHS", most)
+        found(dataset32, tmp_path / str(most + fewest), alexnet, progress=lambda done, total: totals.append(total))
+    assert list(dict.fromkeys(totals)) == [9 + 18, 9 + 20, 9 + 10]
+
+
+def test_the_distance_of_some_rows(alexnet: LPIPS, still: None) -> None:
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     own = pooled_features([alexnet], images)
     rows = np.array([4, 0, 2])
@@ -153,14 +207,14 @@ def test_the_distance_of_some_rows(alexnet: LPIPS) -> None:
     for goal, x in zip(goals, own, strict=True):
         goal[rows] = x
     coarse[rows] = (F.avg_pool2d(images, 4) + 0.25).half()
-    targets = Targets(goals, [1.0, 2.0, 3.0, 4.0, 5.0], [0.5, 1.0, 1.0, 1.0, 1.0], coarse)
-    distance, moved, left = Transport([alexnet], targets)(images, rows)
+    targets = Targets(goals, [float(i + 1) for i in range(10)], [0.5] + 9 * [1.0], coarse)
+    distance, moved, left = Transport([alexnet], targets)(images, rows, rng())
     assert float(distance) == float(left) == 0
     assert float(moved) == pytest.approx(0.25, abs=1e-3)
-    goals[0][4, 7] += 6  # of one picture of three, in the first layer of five, of scale 1 and way 1/2
-    distance, _, left = Transport([alexnet], targets)(images, rows)
-    assert float(distance) == pytest.approx(36 / 3 / 5, rel=1e-4)
-    assert float(left) == pytest.approx(2 * 36 / 3 / 5, rel=1e-4)
+    goals[0][4, 7] += 6  # of one picture of three, in the first of ten, of scale 1 and way 1/2
+    distance, _, left = Transport([alexnet], targets)(images, rows, rng())
+    assert float(distance) == pytest.approx(36 / 3 / 10, rel=1e-4)
+    assert float(left) == pytest.approx(36 / 3 / 10 / 0.95, rel=1e-4)
 
 
 def test_targets_are_told_once(
