@@ -62,7 +62,7 @@ class ReconstructionResult:
         worst: indices of the images with the lowest PSNR, worst first.
         n, size, crop: what was measured.
         source, model, model_sha256: between what.
-        calibrate: whether they went through the filter of the model's calibration.
+        calibrate: whether they went through the filter of the model's calibration, where it has one.
         prior: what the CVAE's prior is worth, where it was measured.
         pictures: files of the worst cases, where they were asked for.
     """

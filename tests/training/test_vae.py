@@ -165,7 +165,9 @@ def test_drawn_latents_move_the_decoder_towards_their_targets(dataset32: Path) -
     seen = []
 
     class Towards:
-        def __call__(self, decoded: torch.Tensor, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        def __call__(
+            self, decoded: torch.Tensor, rows: np.ndarray, generator: torch.Generator
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             seen.append((decoded, rows))
             return decoded.square().mean(), 0 * decoded.sum(), torch.tensor(0.5)
 

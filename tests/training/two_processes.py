@@ -55,10 +55,10 @@ def tasks(folder: Path) -> dict[str, Callable[[], Task]]:
     def moved() -> CVAETask:
         generator = torch.Generator().manual_seed(4)
         alexnet = LPIPS(*made_up())
-        goals = [torch.rand(6, c, generator=generator) for c in alexnet.channels]
+        goals = [torch.rand(6, c, generator=generator) for c in alexnet.channels for _ in range(2)]
         made = vae(pool, freeze_encoder=True, drawn_share=0.6, transport=0.7)
         coarse = torch.rand(6, 3, 8, 8, generator=generator).half()
-        made.transport = Transport([alexnet], Targets(goals, [1.0] * 5, [2.0] * 5, coarse))
+        made.transport = Transport([alexnet], Targets(goals, [1.0] * 10, [2.0] * 10, coarse))
         return made
 
     critic = {"adversarial": 0.7, "adversarial_from": 0}
