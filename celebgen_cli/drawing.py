@@ -186,8 +186,8 @@ def conditioned_denoiser(
         return unet(x, torch.full((len(x),), t, device=device), positive, shown)
 
     def denoise_other(x: Tensor, t: int) -> Tensor:
-        alone = torch.ones(count, dtype=torch.bool, device=device) if pag else None
-        return unet(x, torch.full((len(x),), t, device=device), other, shown, alone)
+        # by itself at guidance 0 alone: there it draws, and a network made worse on purpose would draw badly
+        return unet(x, torch.full((len(x),), t, device=device), other, shown)
 
     def denoise_both(x: Tensor, t: int) -> Tensor:
         return unet(x, torch.full((len(x),), t, device=device), both, twice, worse)

@@ -65,7 +65,7 @@ class Prior:
         """
         z = torch.from_numpy(self.mean)
         if seeds is not None:
-            _same_number(self.prompts, seeds)
+            same_number(self.prompts, seeds)
             z = z + torch.from_numpy(self.std) * image_noise(seeds, self.mean.shape[1:])
         return self.model.decode(z, self.prompts, batch_size)
 
@@ -145,7 +145,8 @@ class Model:
 
         Args:
             steps: evaluations of the network, 1..T. sampler: ddim, ddpm, dpmpp_2m or angle_2s.
-            guidance: 1 is the text plainly, 0 the negative prompt alone, more leads away from that, up to 100.
+            guidance: 1 is the text plainly, 0 the negative prompt alone (the text then says where denoising starts, no
+                more), above 1 leads away from that, up to 100.
             guidance_interval: where guidance acts, two fractions of T. pag: lead away from a worse network too.
             eta: noise of ddim's steps, 0..1. spacing: of timesteps; one of `SPACINGS`.
             rescale: 0..1, against the glare of strong guidance. start: fraction of T where denoising begins, above 0.
@@ -163,8 +164,8 @@ class Model:
             steps=steps, sampler=sampler, guidance=guidance, guidance_interval=guidance_interval, pag=pag, eta=eta,
             spacing=spacing, rescale=rescale, start=start,
         )  # fmt: skip
-        _same_number(prompts, seeds)
-        _check_batch_size(batch_size)
+        same_number(prompts, seeds)
+        check_batch_size(batch_size)
         images = np.empty((len(prompts), self.size, self.size, 3), dtype=np.uint8)
         batches = range(0, len(prompts), batch_size)
         total = len(batches) * settings["steps"]
@@ -232,7 +233,7 @@ class Model:
     @torch.inference_mode()
     def prior(self, prompts: Sequence[str], batch_size: int = 64) -> Prior:
         """p(z|text) of each prompt: its mean and std, and faces decoded from it without any denoising."""
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         shape = (0, self.cvae.config.latent_channels, self.cvae.config.latent_size, self.cvae.config.latent_size)
         means, stds = [np.empty(shape, np.float32)], [np.empty(shape, np.float32)]
         for start in range(0, len(prompts), batch_size):
@@ -261,7 +262,7 @@ class Model:
         """
         if images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3):
             raise UsageError(f"{self.name} takes pictures [N, {self.size}, {self.size}, 3], not {list(images.shape)}")
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         size, nothing = self.cvae.config.latent_size, self._features([""])
         empty = torch.empty((0, self.cvae.config.latent_channels, size, size), device=self.device)
         parts = [Gaussian(empty, empty)]
@@ -286,7 +287,7 @@ class Model:
         """
         if prompts is not None and len(prompts) != len(z):
             raise UsageError(f"{len(z)} latents need as many prompts, not {len(prompts)}")
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         nothing = self._features([""]) if prompts is None else None
         images = np.empty((len(z), self.size, self.size, 3), dtype=np.uint8)
         for start in range(0, len(z), batch_size):
@@ -346,7 +347,8 @@ def _repeat(text: TextFeatures, count: int) -> TextFeatures:
     return text.select(torch.zeros(count, dtype=torch.long, device=text.pooled.device))
 
 
-def _same_number(prompts: Sequence[str], seeds: Sequence[int]) -> None:
+def same_number(prompts: Sequence[str], seeds: Sequence[int]) -> None:
+    """Raise UsageError unless these are lists of as many prompts as seeds."""
     if isinstance(prompts, str):
         raise UsageError(f"prompts are a list of texts, such as [{prompts[:60]!r}], not one text")
     if not isinstance(seeds, Sequence | np.ndarray):
@@ -355,7 +357,8 @@ def _same_number(prompts: Sequence[str], seeds: Sequence[int]) -> None:
         raise UsageError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
 
 
-def _check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: int) -> None:
+    """Raise UsageError for a batch size below 1."""
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, not {batch_size}")
 

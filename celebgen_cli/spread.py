@@ -140,7 +140,7 @@ def _send(messages: list[Any]) -> None:
 def parts(count: int, where: World | None = None) -> list[slice]:
     """Contiguous parts of `count` things, one a process, that differ by one at most."""
     size = (where or world()).size
-    bounds = [count * rank // size for rank in range(size + 1)]
+    bounds = [-(-count * rank // size) for rank in range(size + 1)]  # of few things the main process has one
     return [slice(*pair) for pair in itertools.pairwise(bounds)]
 
 
@@ -162,6 +162,8 @@ class SpreadModel(Model):
         **settings: Any,
     ) -> np.ndarray:
         """See `Model.sample`; `batch_size` is of all processes together."""
+        pipeline.same_number(prompts, seeds)
+        pipeline.check_batch_size(batch_size)
         images, firsts = [], range(0, len(prompts), batch_size)
         for done, first in enumerate(firsts):
             some = slice(first, first + batch_size)
@@ -195,6 +197,7 @@ class SpreadModel(Model):
 
     def reconstruct(self, images: np.ndarray, batch_size: int = 32, calibrate: bool = True) -> np.ndarray:
         """See `Model.reconstruct`."""
+        pipeline.check_batch_size(batch_size)
         shares = [(np.asarray(images[part]), batch_size, calibrate) for part in parts(len(images))]
         alone = super().reconstruct
         return np.concatenate(ask("reconstruct", shares, lambda: alone(*shares[0])))

@@ -195,6 +195,11 @@ def test_guidance_zero_is_the_other_branch(model: Model) -> None:
     made = [model.sample(["man"], [0], steps=3, guidance=0.0, negative=other).astype(int) for other in ("man", "woman")]
     assert np.abs(made[0] - model.sample(["man"], [0], steps=3, guidance=1.0)).max() <= 1
     assert np.abs(made[0] - made[1]).max() > 1
+    # at every level, and by the network as it is: no part of it depends on where guidance acts, or on PAG
+    again = model.sample(
+        ["man"], [0], steps=3, guidance=0.0, negative="woman", guidance_interval=(0.4, 0.8), pag=True
+    )
+    np.testing.assert_array_equal(again, made[1])
 
 
 def test_pag_worsens_the_other_branch_alone(model: Model, spy: Spy) -> None:

@@ -1,5 +1,7 @@
 """What processes ask of one another: shares, and errors that leave nobody waiting."""
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import torch.distributed as dist
 
 from celebgen_cli import spread
 from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.pipeline import load_model
 from celebgen_cli.processes import World
 
 
@@ -46,3 +49,19 @@ def test_an_error_is_raised_when_all_have_answered(
         with pytest.raises(CelebgenError, match=says):
             spread.ask("sample", shares, own)
     assert sent == [[None, ("sample", (2,))]] and gathered == [mine]
+
+
+def test_of_few_things_the_main_process_has_one() -> None:
+    """It is the one that tells how far it has got."""
+    assert [len(range(1)[part]) for part in spread.parts(1, World(rank=0, size=3))] == [1, 0, 0]
+
+
+def test_processes_refuse_what_one_refuses(model_folder: Path) -> None:
+    one = load_model(model_folder, "cpu", "fp32")
+    many = spread.SpreadModel(**{field.name: getattr(one, field.name) for field in fields(one)})
+    for prompts, seeds, size, says in (
+        (["man"], [0, 1], 4, "as many seeds"), (["man"] * 2, [0], 4, "as many seeds"), (["man"], [0], 0, "batch-size"),
+    ):  # fmt: skip
+        for model in (one, many):
+            with pytest.raises(UsageError, match=says):
+                model.sample(prompts, seeds, batch_size=size, steps=1)

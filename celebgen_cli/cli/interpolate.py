@@ -29,7 +29,8 @@ def interpolate(
         ),
     ] = True,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: the model's.")
+        float | None,
+        typer.Option(help="How strongly the text steers: 1 plainly, 0 by the start alone; default: the model's."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Model: folder, name or hf://OWNER/NAME; default: the model in the box.")

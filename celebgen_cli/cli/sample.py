@@ -72,7 +72,8 @@ def sample(
     steps: Annotated[int | None, typer.Option(help="Denoising steps; default: the model's.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim, ddpm, dpmpp_2m or angle_2s; default: the model's.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="How strongly the text steers: 1 plainly, 0 not at all; default: the model's.")
+        float | None,
+        typer.Option(help="How strongly the text steers: 1 plainly, 0 by the start alone; default: the model's."),
     ] = None,
     guidance_interval: Annotated[
         tuple[float, float] | None,

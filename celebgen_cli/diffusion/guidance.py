@@ -64,7 +64,8 @@ def guided_denoiser(
     """A denoiser that guides `positive` away from `other`.
 
     positive, other: the branches, each given x_t [B, ...]. `other` is the one without text, or of the negative prompt.
-    scale: 1 is `positive` alone and 0 is `other` alone; neither then costs a second evaluation.
+    scale: 1 is `positive` alone and 0 is `other` alone, inside the interval and outside; neither then costs a second
+        evaluation, where `other` is given.
     interval: (low, high) as fractions of T, in 0..1 and both ends included: guidance acts where low <= t / T <= high,
         and elsewhere `positive` is used as it is (Kynkäänniemi et al. 2024, arXiv 2404.07724). It needs `timesteps`, T.
     stacked: both branches in one network call, where given: an ordinary denoiser over a doubled batch, which gets
@@ -94,10 +95,10 @@ def guided_denoiser(
         return interval[0] * timesteps - 1e-6 <= t <= interval[1] * timesteps + 1e-6
 
     def denoise(x_t: Tensor, t: int) -> Tensor:
-        if scale == 1 or not acts(t):
-            return positive(x_t, t)
         if scale == 0 and other is not None:
             return other(x_t, t)
+        if scale == 1 or not (acts(t) or scale == 0):
+            return positive(x_t, t)
         if stacked is not None:
             v_positive, v_other = stacked(torch.cat([x_t, x_t]), t).chunk(2)
         else:

@@ -99,10 +99,16 @@ def edit(
         callback: called with (evaluations done, in all).
 
     Raises:
-        UsageError: strength, method or a seed cannot be, or the photographs are not of the model's size.
+        UsageError: strength, method or a seed cannot be, photographs, changes and seeds differ in number, or the
+            photographs are not of the model's size.
     """
     level = edit_level(model, strength, method)
+    for what, given in (("changes", changes), ("seeds", seeds)):
+        if given is not None and len(given) != len(photos):
+            raise UsageError(f"{len(photos)} photographs need as many {what}, not {len(given)}")
     z = model.encode(photos)
+    if not len(photos):
+        return photos.copy()
     rebuilt = model.decode(z, calibrate=calibrate) if detail or level == 0 else photos
     if level == 0:
         return with_detail(photos, rebuilt, rebuilt) if detail else rebuilt

@@ -51,7 +51,7 @@ class Space:
         z: the Mann-Whitney statistic, standard normal where both come equally near, negative where generated faces do.
         nearer: the chance that a generated face is nearer to the training set than a held-out photograph; 0.5 is even.
         below_1_percent: share of generated faces nearer than 99 % of the held-out ones are, 0.01 where nothing is
-            copied; `below_1_percent_interval` has its 95 % bounds.
+            copied; `below_1_percent_interval` has its 95 % bounds, which allow for chance in both sets.
         relative_1_percent: 1 % quantile of nearest / mean of the `CROWD` nearest, generated; that of the photographs is
             `relative_1_percent_held_out`. Well below it are faces with a single, suspiciously near neighbour.
         held_out_copies: held-out photographs that are training pictures, at no distance at all.
@@ -137,10 +137,11 @@ def space_figures(features: str, generated: Neighbours, held_out: Neighbours) ->
 
     near, known = generated.distances[:, 0], held_out.distances[:, 0]
     m, n = len(near), len(known)
+    both = m * n / (m + n)  # trials: the quantile, from n distances, has the spread of a share of n
     statistic = float(mannwhitneyu(near, known).statistic)
     z = float((statistic - m * n / 2) / _rank_deviation(near, known))
     low = float(np.quantile(known, 0.01))
-    below = int((near < low).sum())
+    below = float((near < np.quantile(known, 0.01, method="weibull")).mean())  # of the next draw 0.01 are below it
     relative, relative_known = _relative(generated), _relative(held_out)
     order = np.argsort(near, kind="stable")[:SHOWN]
     return Space(
@@ -151,8 +152,8 @@ def space_figures(features: str, generated: Neighbours, held_out: Neighbours) ->
         ratio_1_percent=_ratio(float(np.quantile(near, 0.01)), low),
         z=z,
         nearer=1 - statistic / (m * n),
-        below_1_percent=below / m,
-        below_1_percent_interval=wilson(below, m),
+        below_1_percent=below,
+        below_1_percent_interval=wilson(below * both, both),
         relative_1_percent=float(np.quantile(relative, 0.01)),
         relative_1_percent_held_out=float(np.quantile(relative_known, 0.01)),
         held_out_copies=int((known == 0).sum()),

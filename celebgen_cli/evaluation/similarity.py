@@ -75,7 +75,7 @@ def lpips(a: np.ndarray, b: np.ndarray, network: LPIPS) -> np.ndarray:
     device = network.mean.device
     with torch.inference_mode():
         pair = [to_float(torch.from_numpy(np.array(x, order="C")).to(device)) for x in (a, b)]
-        return np.asarray(network(*pair).double().cpu().numpy())
+        return np.asarray(network(*pair).cpu().double().numpy())
 
 
 def interval(values: np.ndarray) -> float | None:
@@ -88,7 +88,7 @@ def interval(values: np.ndarray) -> float | None:
     return float(t.ppf(0.975, count - 1)) * float(np.std(values, ddof=1)) / math.sqrt(count)
 
 
-def wilson(hits: float, n: int) -> tuple[float, float]:
+def wilson(hits: float, n: float) -> tuple[float, float]:
     """The 95 % interval of a share of `n` trials, Wilson 1927 (JASA 22): never outside 0..1, and open at 0 and 1."""
     if n == 0:
         return 0.0, 1.0

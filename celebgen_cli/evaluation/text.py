@@ -35,6 +35,7 @@ from celebgen_cli.sampling.prompts import numbered_lines
 CANDIDATES = 100
 """K of R-precision, as in the work that introduced it."""
 
+DISTRACTORS = 44  # the purpose of a random state: the wording of face i has (seed, i)
 SCALE = 100.0
 
 
@@ -145,7 +146,8 @@ def distractors_of(asked: Asked, candidates: int, seed: int) -> tuple[np.ndarray
     others = min([candidates - 1, *(len(choice) for choice in choices)])
     if others < 1:
         raise UsageError("R-precision needs prompts that differ, and there are none: measure more faces")
-    rows = [np.random.default_rng((seed, i)).permutation(choice)[:others] for i, choice in enumerate(choices)]
+    chance = (np.random.default_rng((seed, i, DISTRACTORS)) for i in range(len(choices)))
+    rows = [rng.permutation(choice)[:others] for rng, choice in zip(chance, choices, strict=True)]
     return np.stack(rows), "contradicting" if contradicting else "other"
 
 

@@ -1,6 +1,7 @@
-"""Weights in 8 bit: one scale an output channel, symmetric, rounded to nearest (Krishnamoorthi 2018, arXiv 1806.08342).
+"""Weights in 8 bit: symmetric, rounded to nearest (Krishnamoorthi 2018, arXiv 1806.08342).
 
-A tensor `name` is stored as int8 `name` and fp32 `name::scale`; small tensors (biases, norms) stay in 32 bit.
+There is one scale for each entry of the first dimension, which in a layer's weights is an output channel. A tensor
+`name` is stored as int8 `name` and fp32 `name::scale`; small tensors (biases, norms) stay in 32 bit.
 """
 
 from collections.abc import Mapping

@@ -24,14 +24,14 @@ _YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 
 
 def ring_power(images: Tensor) -> Tensor:
-    """Sum over pictures [B, 3, S, S] of the mean power of each ring: float64 [3, RINGS], rows Y, Cb, Cr."""
+    """Sum over pictures [B, 3, S, S] of the mean power of each ring: float64 [3, RINGS] on the CPU, rows Y, Cb, Cr."""
     return _ring_sums(_to_frequencies(images.float().clamp(-1, 1)).square())
 
 
 def ring_products(rebuilt: Tensor, images: Tensor) -> Tensor:
     """What `color_response` asks for, of pictures [B, 3, S, S] and themselves rebuilt: float64 [3, 3, RINGS].
 
-    First of all their mean product in each ring, summed over pictures, then the power of each; rows Y, Cb, Cr.
+    First their mean product in each ring, summed over pictures, then the power of each; rows Y, Cb, Cr; on the CPU.
     """
     a, b = (_to_frequencies(x.float().clamp(-1, 1)) for x in (rebuilt, images))
     return torch.stack([_ring_sums(a * b), _ring_sums(a.square()), _ring_sums(b.square())])
@@ -99,9 +99,9 @@ def _radius(size: int, device: torch.device) -> Tensor:
 
 
 def _ring_sums(values: Tensor) -> Tensor:
-    """Sum over pictures of each ring's mean of [B, 3, S, S]: float64 [3, RINGS]."""
-    members = _members(values.shape[-1], values.device).double()
-    return torch.einsum("ckl,rkl->cr", values.sum(0).double(), members) / members.sum((1, 2))
+    """Sum over pictures of each ring's mean of [B, 3, S, S]: float64 [3, RINGS], on the CPU."""
+    members = _members(values.shape[-1], torch.device("cpu")).double()  # not every device has float64
+    return torch.einsum("ckl,rkl->cr", values.sum(0).cpu().double(), members) / members.sum((1, 2))
 
 
 def _members(size: int, device: torch.device) -> Tensor:

@@ -43,8 +43,16 @@ class TextEncoder(nn.Module):
 
 
 def _mask(ids: Tensor) -> Tensor:
-    """bool [B, L]: True up to and with the end-of-text token, which has the highest id."""
+    """bool [B, L]: True up to and with the end-of-text token, which has the highest id in CLIP's own vocabulary."""
     return torch.arange(ids.shape[1], device=ids.device)[None] <= ids.argmax(dim=1)[:, None]
+
+
+def _mask_without(pad: int | None, end: int | None, ids: Tensor) -> Tensor:
+    """bool [B, L]: False where `pad` fills up; the first one is kept where it is the end-of-text token as well."""
+    if pad is None:
+        return torch.ones_like(ids, dtype=torch.bool)
+    real = ids != pad
+    return real if pad != end else real | (torch.cumsum(~real, dim=1) == 1) & ~real
 
 
 class CompactText(TextEncoder):
@@ -170,6 +178,11 @@ class OpenClipText(TextEncoder):
         try:
             model = open_clip.create_model(name, pretrained=tag or None, force_custom_text=True)
             self._tokenize = open_clip.get_tokenizer(name)
+        except ImportError as error:
+            raise CelebgenError(
+                f"open_clip needs another package for the text encoder '{source}' ({first_line(error)}); "
+                "pip install transformers sentencepiece brings what most need"
+            ) from error
         except (RuntimeError, ValueError, OSError, KeyError) as error:
             raise CelebgenError(
                 f"open_clip cannot load the text encoder '{source}' ({first_line(error)}); "
@@ -189,8 +202,17 @@ class OpenClipText(TextEncoder):
         device = next(self.text.parameters()).device
         ids = self._tokenize(list(prompts)).to(device)
         pooled, tokens = self.text(ids)
-        mask = _mask(ids) if tokens.shape[1] == ids.shape[1] else torch.ones(tokens.shape[:2], dtype=torch.bool)
+        mask = self._filled(ids) if tokens.shape[1] == ids.shape[1] else torch.ones(tokens.shape[:2], dtype=torch.bool)
         return TextFeatures(tokens, mask.to(device), pooled)
+
+    def _filled(self, ids: Tensor) -> Tensor:
+        """Which of the ids [B, L] stand for text: bool [B, L]."""
+        import open_clip
+
+        if isinstance(self._tokenize, open_clip.SimpleTokenizer):
+            return _mask(ids)
+        other = getattr(self._tokenize, "tokenizer", None)  # of transformers
+        return _mask_without(getattr(other, "pad_token_id", None), getattr(other, "eos_token_id", None), ids)
 
     def description(self) -> dict[str, Any]:
         return {"kind": "open_clip", "source": self.source}

@@ -20,6 +20,7 @@ from celebgen_cli.pipeline import draw_latents, load_model
 from celebgen_cli.training.batches import Examples, batch_rows, mirrored, numpy_generator
 
 SEEDS_FROM = 3_000_000_000  # far from those that people and measurements use
+SEEDS_EACH = 1_000_000  # of faces for one --seed
 
 
 @torch.inference_mode()
@@ -61,11 +62,12 @@ def calibrate(
     settings = generator.settings()
     flips = numpy_generator(seed, 0, 73).random(count) < 0.5
     drawn, encoded, coordinates, prompts = [], [], [], []
+    before = seed % 2**40 * SEEDS_EACH
     products = torch.zeros(3, 3, RINGS, dtype=torch.float64)
     for start in range(0, count, batch_size):
         some = rows[start : start + batch_size]
         texts = examples.captions(some, rng).texts
-        seeds = range(SEEDS_FROM + start, SEEDS_FROM + start + len(some))
+        seeds = range(SEEDS_FROM + before + start, SEEDS_FROM + before + start + len(some))
         z, features = draw_latents(
             generator.text, generator.cvae, generator.unet, generator.schedule, texts, seeds, **settings
         )
@@ -79,8 +81,8 @@ def calibrate(
         images = examples.images(some, where)
         images = mirrored(images, torch.from_numpy(flips[start : start + len(some)]))
         q = generator.cvae.encode(images, empty)
-        products += ring_products(generator.cvae.decode(q.mean, empty), images).cpu()
-        sampled = q.sample(image_noise(range(start, start + len(some)), shape, device=where))
+        products += ring_products(generator.cvae.decode(q.mean, empty), images)
+        sampled = q.sample(image_noise(range(before + start, before + start + len(some)), shape, device=where))
         theirs = p  # a text's coordinates are those of both, a code's are each one's own
         if unet.coarse is not None:
             theirs = unet.coarse.coordinates(unet.coarse.code(sampled))
@@ -94,7 +96,7 @@ def calibrate(
     faces, done = torch.zeros_like(photographs), 0
     for texts, u, p in zip(prompts, drawn, coordinates, strict=True):
         z = unwhiten(calibration(u), p.mean, p.log_std).to(where)
-        faces += ring_power(generator.cvae.decode(z, generator.text(texts).to(where))).cpu()
+        faces += ring_power(generator.cvae.decode(z, generator.text(texts).to(where)))
         done += len(texts)
         progress(count + done, 2 * count)
     parts = model_folder.load_model(generator.path, model_folder.networks_of(generator.path))

@@ -74,7 +74,7 @@ def draw_pool(
             start, own = first + batch * world().rank, None
             some = texts[start : start + batch]
             if some:
-                seeds = [2_000_000_000 + seed * 1_000_000 + start + i for i in range(len(some))]
+                seeds = [2_000_000_000 + seed % 2**40 * 1_000_000 + start + i for i in range(len(some))]
                 with mixed():
                     z, _ = draw_latents(text, cvae, unet, schedule, some, seeds, calibration=calibration, **settings)
                 own = z.cpu().half()

@@ -32,12 +32,13 @@ class LatentHealth:
             p: priors of their captions, the same shape.
             nothing: prior of the empty text, the same shape or [1, C, h, h].
         """
-        q, p, nothing = (Gaussian(g.mean.double(), g.logvar.double()) for g in (q, p, nothing))
+        # on the CPU, for not every device has float64
+        q, p, nothing = (Gaussian(*(part.cpu().double() for part in g)) for g in (q, p, nothing))
         whitened = (q.mean - p.mean) * (-0.5 * p.logvar).exp()
         self.count += len(q.mean)
-        self._kl = self._kl + kl_divergence(q, p).sum(0).cpu()
-        self._first = self._first + whitened.sum((0, 2, 3)).cpu()
-        self._second = self._second + (whitened**2 + (q.logvar - p.logvar).exp()).sum((0, 2, 3)).cpu()
+        self._kl = self._kl + kl_divergence(q, p).sum(0)
+        self._first = self._first + whitened.sum((0, 2, 3))
+        self._second = self._second + (whitened**2 + (q.logvar - p.logvar).exp()).sum((0, 2, 3))
         self._with_text += float((q.mean - p.mean).square().sum())
         self._without += float((q.mean - nothing.mean).square().sum())
 

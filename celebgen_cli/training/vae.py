@@ -178,13 +178,14 @@ class CVAETask(Task):
                 deception = weigh * deception_loss(self.critic, third, fake_text)
                 total, weight = balanced(total, deception, decoded, settings.adversarial)
                 logged |= {"deception": deception.detach(), "deception_weight": weight}
-            total = total + learned
         if self.transport is not None:
             weigh = _weight(made, count - kept, part, count)
             distance, moved, left = self.transport(decoded[own.count :], pooled, generator)
             # what is drawn keeps its tones over squares of 4 px: only what is finer is to change
             total, weight = balanced(total + weigh * moved, weigh * distance, decoded, settings.transport)
             logged |= {"moved": weigh * moved.detach(), "transport": weigh * left, "transport_weight": weight}
+        if self.critic is not None:
+            total = total + learned  # last: `balanced` lets through what reaches the decoder alone
         if not settings.freeze_encoder:
             p = self.model.prior(features.select(dropped(settings.drop_text_prior)))
             kl = kl_divergence(q, Gaussian(p.mean.detach(), p.logvar.detach())).mean()

@@ -50,6 +50,28 @@ def test_it_is_the_same_whatever_the_batch_size(chain: Chain, calibrated: Path, 
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
+def test_another_seed_draws_other_noise(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from celebgen_cli.training import calibrating
+
+    seen: dict[int, list[list[int]]] = {}
+    draw, noise = calibrating.draw_latents, calibrating.image_noise
+    for seed in (0, 1):
+        drawn = seen.setdefault(seed, [])
+        monkeypatch.setattr(
+            calibrating, "draw_latents",
+            lambda *a, drawn=drawn, **how: drawn.append(list(a[5])) or draw(*a, **how),
+        )  # fmt: skip
+        monkeypatch.setattr(
+            calibrating, "image_noise",
+            lambda seeds, *a, drawn=drawn, **how: drawn.append(list(seeds)) or noise(seeds, *a, **how),
+        )  # fmt: skip
+        how = ("--model", chain.model, "-o", tmp_path / str(seed), "-n", 4, "--seed", seed)
+        out = invoke("calibrate", chain.dataset, *how)
+        assert out.exit_code == 0, out.stderr
+    assert len(seen[0]) == len(seen[1]) == 2
+    assert all(set(a).isdisjoint(b) for a, b in zip(seen[0], seen[1], strict=True))
+
+
 def test_every_way_to_say_how_a_prompt_is_read(calibrated: Path, tmp_path: Path) -> None:
     rows = tmp_path / "p.jsonl"
     rows.write_text('{"prompt": "woman not blond", "read": false}\n{"prompt": "woman not blond", "read": true}\n')

@@ -122,6 +122,16 @@ def test_scale_zero_is_the_other_branch_and_calls_nothing_else() -> None:
     assert (positive.calls, other.calls) == (0, 1)
 
 
+def test_scale_zero_is_the_other_branch_outside_the_interval_too() -> None:
+    positive, other = Branch(2.0), Branch(-1.0)
+    denoise = guided_denoiser(positive, other, 0.0, (0.3, 0.7), timesteps=1000)
+    assert [denoise(torch.zeros(1), t).item() for t in (1, 500, 1000)] == [-1, -1, -1]
+    both = guided_denoiser(
+        positive, None, 0.0, (0.3, 0.7), timesteps=1000, stacked=lambda x, t: x + torch.tensor([[2.0], [-1.0]])
+    )
+    assert [both(torch.zeros(1, 1), t).item() for t in (1, 500, 1000)] == [-1, -1, -1]
+
+
 def test_both_branches_in_one_call() -> None:
     seen = []
 

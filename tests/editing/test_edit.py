@@ -215,6 +215,16 @@ def test_what_cannot_be(model: Model, faces: np.ndarray, strength: float, method
         edit(model, faces[0], "man", edit_settings(model), strength=strength, method=method)
 
 
+def test_photographs_changes_and_seeds_are_as_many(model: Model, faces: np.ndarray) -> None:
+    settings, change = edit_settings(model, steps=1), plain_change("man")
+    for changes, seeds, says in (([change] * 2, [7], "2 photographs need as many seeds, not 1"),
+                                 ([change], None, "2 photographs need as many changes, not 1")):  # fmt: skip
+        with pytest.raises(UsageError, match=says):
+            edit_photos(model, faces[:2], changes, settings, strength=0.5, method="noise", seeds=seeds)
+    for method in ("noise", "invert"):
+        assert edit_photos(model, faces[:0], [], settings, strength=0.5, method=method).shape == faces[:0].shape
+
+
 def noise_image(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(width).integers(0, 256, (height, width, 3), np.uint8))
 

@@ -71,7 +71,7 @@ def test_figures_of_distances() -> None:
     assert figures.nearer == pytest.approx((near[:, None] < known[None]).mean())
     assert figures.ratio_median == pytest.approx(np.median(near) / np.median(known))
     assert figures.ratio_1_percent == pytest.approx(np.quantile(near, 0.01) / np.quantile(known, 0.01))
-    assert figures.below_1_percent == pytest.approx((near < np.quantile(known, 0.01)).mean())
+    assert figures.below_1_percent == pytest.approx((near < np.quantile(known, 0.01, method="weibull")).mean())
     assert figures.closest[0]["generated"] == int(near.argmin())
     assert figures.closest[0]["relative"] == pytest.approx(near.min() / (near.min() + 0.5))
     tied = [Neighbours(np.round(side.distances), side.rows) for side in sides]
@@ -195,3 +195,17 @@ def test_what_is_refused(model_folder: Path, dataset32: Path, tmp_path: Path, fa
         assert "are the training set itself" in one_sentence(invoke(*words), 2)
     large = write_images(tmp_path / "large", np.zeros((2, 64, 64, 3), dtype=np.uint8))
     assert "64 px" in one_sentence(invoke(*ask, large, dataset32), 2)
+
+
+@pytest.mark.parametrize(("m", "n"), [(400, 400), (5000, 1000)])
+def test_the_interval_allows_for_chance_in_both_sets(m: int, n: int) -> None:
+    """Where both sets are alike, 0.01 lies in it in about 95 of 100 cases; for chance in one of them it would not."""
+    rng, hits, shares = np.random.default_rng(2), 0, []
+    for _ in range(200):
+        near, known = rng.random(m), rng.random(n)
+        sides = [Neighbours(one[:, None], np.zeros((len(one), 1), dtype=np.int64)) for one in (near, known)]
+        figures = space_figures("alike", *sides)
+        low, high = figures.below_1_percent_interval
+        hits, shares = hits + (low <= 0.01 <= high), [*shares, figures.below_1_percent]
+    assert 0.91 <= hits / 200 <= 0.995
+    assert np.mean(shares) == pytest.approx(0.01, abs=0.001)

@@ -12,6 +12,7 @@ from celebgen_cli.errors import CelebgenError
 from celebgen_cli.evaluation import similarity as module
 from celebgen_cli.evaluation.similarity import find_lpips, interval, lpips, ssim, wilson
 from tests.likeness import torchmetrics_lpips, write_lpips
+from tests.single import single
 
 Faces = tuple[np.ndarray, np.ndarray]
 
@@ -69,3 +70,14 @@ def test_intervals() -> None:
         expected = binomtest(hits, n).proportion_ci(method="wilson")
         np.testing.assert_allclose(wilson(hits, n), (expected.low, expected.high), atol=1e-12)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_lpips_of_a_device_without_float64() -> None:
+    class Network:
+        mean = torch.zeros(1)
+
+        def __call__(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return single((a - b).abs().mean((1, 2, 3)))
+
+    images = np.stack([np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)])
+    np.testing.assert_allclose(lpips(images, images[::-1], Network()), [2, 2])  # type: ignore[arg-type]

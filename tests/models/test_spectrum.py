@@ -15,6 +15,7 @@ from celebgen_cli.models.spectrum import (
     ring_power,
     ring_products,
 )
+from tests.single import Single, single
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -124,3 +125,12 @@ def test_products_of_parts_add_up() -> None:
     x, y = pictures(6, 11), pictures(6, 12)
     parts = ring_products(x[:2], y[:2]) + ring_products(x[2:], y[2:])
     torch.testing.assert_close(ring_products(x, y), parts)
+
+
+def test_sums_are_made_where_there_is_float64() -> None:
+    x, y = pictures(3, 11), pictures(3, 12)
+    for found, expected in (
+        (ring_power(single(x)), ring_power(x)), (ring_products(single(x), single(y)), ring_products(x, y)),
+    ):  # fmt: skip
+        assert found.dtype == torch.float64 and not isinstance(found, Single)
+        torch.testing.assert_close(found, expected)

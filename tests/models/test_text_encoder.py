@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -154,6 +155,42 @@ def test_an_open_clip_model_from_a_folder(tmp_path: Path) -> None:
     assert theirs.mask.sum(1).tolist() == ours.mask.sum(1).tolist()
     torch.testing.assert_close(theirs.tokens[theirs.mask], ours.tokens[ours.mask], rtol=1e-4, atol=1e-5)
     assert wrapped.description() == {"kind": "open_clip", "source": f"local-dir:{tmp_path}"}
+
+
+class OtherTokenizer:
+    """As open_clip wraps those of transformers: the numbers are in `tokenizer`."""
+
+    def __init__(self, pad: int | None, end: int) -> None:
+        self.tokenizer = SimpleNamespace(pad_token_id=pad, eos_token_id=end)
+
+
+@pytest.mark.parametrize(
+    ("pad", "end", "ids", "real"),
+    [
+        (1, 1, [300, 700, 12, 45, 1, 1, 1], [1, 1, 1, 1, 1, 0, 0]),  # SigLIP: fills up with the end of the text
+        (1, 1, [300, 700, 12, 45, 9, 8, 7], [1] * 7),  # and cuts it off
+        (1, 2, [0, 900, 12, 45, 2, 1, 1], [1, 1, 1, 1, 1, 0, 0]),  # XLM-RoBERTa
+        (None, 2, [0, 900, 12, 45, 2, 0, 0], [1] * 7),
+    ],
+)
+def test_words_of_other_vocabularies_are_seen(pad: int | None, end: int, ids: list[int], real: list[int]) -> None:
+    """The highest number is the end of the text in CLIP's vocabulary alone; elsewhere it is the rarest word."""
+    wrapped = OpenClipText.__new__(OpenClipText)
+    torch.nn.Module.__init__(wrapped)
+    wrapped._tokenize = OtherTokenizer(pad, end)  # type: ignore[assignment]
+    assert wrapped._filled(torch.tensor([ids, ids])).int().tolist() == [real, real]
+
+
+def test_an_open_clip_model_whose_tokenizer_needs_another_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'transformers'")
+
+    monkeypatch.setattr(open_clip, "create_model", lambda *args, **kwargs: None)
+    monkeypatch.setattr(open_clip, "get_tokenizer", missing)
+    with pytest.raises(CelebgenError, match=r"needs another package .*No module named 'transformers'.*pip install"):
+        OpenClipText("ViT-B-16-SigLIP/webli")
 
 
 @pytest.mark.parametrize("source", ["no-such-model/none", "ViT-B-32/no-such-tag"])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from celebgen_cli.models.layers import Gaussian
 from celebgen_cli.training.health import LatentHealth, is_per_channel
+from tests.single import single
 
 N, C, SIDE = 6000, 3, 4
 
@@ -84,3 +85,9 @@ def test_batches_do_not_matter() -> None:
 def test_figures_of_single_channels_are_told_apart() -> None:
     assert is_per_channel("valid_kl_c12")
     assert not any(map(is_per_channel, ("valid_kl", "_c1", "valid_nll_without_text", "kl_c")))
+
+
+def test_a_device_without_float64() -> None:
+    q, p = (Gaussian(normal(9, C, SIDE, SIDE, seed=i), normal(9, C, SIDE, SIDE, seed=i + 1)) for i in (3, 5))
+    there = [Gaussian(single(g.mean), single(g.logvar)) for g in (q, p)]
+    assert measured(*there, there[1]) == pytest.approx(measured(q, p, p))

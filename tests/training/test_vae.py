@@ -191,6 +191,25 @@ def test_drawn_latents_move_the_decoder_towards_their_targets(dataset32: Path) -
     torch.testing.assert_close(decoded, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_critic_learns_beside_targets(dataset32: Path) -> None:
+    """What balances the targets lets gradients through to the decoder alone: the critic's loss must not be in it."""
+
+    class Towards:
+        def __call__(
+            self, decoded: torch.Tensor, rows: np.ndarray, generator: torch.Generator
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            return decoded.square().mean(), 0 * decoded.sum(), torch.tensor(0.5)
+
+    settings = {"freeze_encoder": True, "adversarial": 0.5, "adversarial_from": 0, "drawn_share": 0.75}
+    found = []
+    for towards in (None, Towards()):
+        made = task(dataset32, drawn=drawn_pool(), transport=1, **settings)
+        made.transport = towards  # type: ignore[assignment]
+        found.append(part(gradients(made), "critic."))
+    assert float(found[0].abs().max()) > 0
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-7)
+
+
 def test_the_halved_latent_is_compared_with_the_halved_picture(
     dataset32: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
