@@ -9,15 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from celebgen_cli.errors import CelebgenError
+from celebgen_cli.errors import CelebgenError, UsageError
+
+
+class TakenError(UsageError):
+    """Another process wrote a file of this name in the meantime."""
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its name when the block ends well and is removed otherwise.
+
+    `new`: only where nothing has that name yet.
 
     Raises:
         CelebgenError: the folder cannot be written or the disk is full.
+        TakenError: with `new`, something has the name now.
     """
     path = Path(path)
     try:
@@ -34,12 +41,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         make_readable(temporary)
-        os.replace(temporary, path)
+        (_rename_to_new if new else os.replace)(temporary, path)
         sync_folder(path.parent)
+    except FileExistsError as error:
+        raise TakenError(f"{path} exists by now; add --force to overwrite it, or choose another name") from error
     except OSError as error:
         raise CelebgenError(f"cannot write {path}: {error.strerror}; nothing was changed there") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Give a file another name, unless that is taken: of two processes that do so at once, one fails.
+
+    Raises:
+        FileExistsError: it is taken.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:  # some file systems have no second names
+        if os.path.lexists(path):
+            raise FileExistsError(path) from error
+        os.replace(temporary, path)
 
 
 def sync_folder(folder: Path) -> None:
@@ -59,9 +84,9 @@ def make_readable(path: Path) -> None:
     path.chmod(0o666 & ~umask)
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
-    with atomic_path(path) as temporary:
+def atomic_write_bytes(path: Path, data: bytes, new: bool = False) -> None:
+    """Write `data` to `path`, whole or not at all; `new` and errors as for `atomic_path`."""
+    with atomic_path(path, new) as temporary:
         temporary.write_bytes(data)
 
 

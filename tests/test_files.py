@@ -10,8 +10,16 @@ from typing import Any
 
 import pytest
 
+from celebgen_cli import files
 from celebgen_cli.errors import CelebgenError
-from celebgen_cli.files import atomic_path, atomic_write_bytes, atomic_write_json, read_json, sha256_file
+from celebgen_cli.files import (
+    TakenError,
+    atomic_path,
+    atomic_write_bytes,
+    atomic_write_json,
+    read_json,
+    sha256_file,
+)
 
 
 def test_bytes_and_json_are_written_in_new_folders(tmp_path: Path) -> None:
@@ -32,6 +40,22 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         raise RuntimeError("half way")
     assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_that_write_a_new_file_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def unsupported(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:  # as on some file systems
+        monkeypatch.setattr(files.os, "link", unsupported)
+    path = tmp_path / "face.png"
+    with pytest.raises(TakenError, match=r"face\.png exists by now; add --force"), atomic_path(path, new=True) as late:
+        atomic_write_bytes(path, b"first", new=True)
+        late.write_bytes(b"second")
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
+    atomic_write_bytes(path, b"third")
+    assert path.read_bytes() == b"third"
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What the subcommands share: errors as one sentence, progress on stderr, options that several commands take."""
 
 import contextlib
+import errno
 import functools
 import os
 import sys
@@ -85,6 +86,8 @@ def guard(function: Callable[..., Any]) -> Callable[..., Any]:
             if DEBUG or (isinstance(error, RuntimeError) and "allocate memory" not in str(error)):
                 raise
             what = str(error).splitlines()[0] if str(error) else repr(error)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+                what = "no space is left where stdout goes; free some, or send it elsewhere"  # files name themselves
             say(f"error: {what}; add --debug before the subcommand to see where it happened")
             raise typer.Exit(1) from None
 

@@ -91,7 +91,7 @@ def read(context: typer.Context, path: Path | None) -> Path | None:
     import tomllib
 
     try:
-        content = tomllib.loads(path.read_bytes().decode("utf-8"))
+        content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read ({error.strerror}); give a TOML file") from error
     except UnicodeDecodeError as error:
@@ -139,7 +139,7 @@ def _selected(content: Mapping[str, Any], root: Any, words: Sequence[str], path:
 
 
 def _parameters(command: Any) -> dict[str, Any]:
-    """Options by long name, then arguments by name."""
+    """Options by long name, then arguments by name, which loses its plural where an option has that name: `prompt`."""
     found: dict[str, Any] = {}
     for parameter in command.params:
         if parameter.param_type_name == "option" and parameter.name not in (*_OWN, "help"):
@@ -148,7 +148,8 @@ def _parameters(command: Any) -> dict[str, Any]:
                     found[option.removeprefix("--")] = parameter
     for parameter in command.params:
         if parameter.param_type_name == "argument":
-            found.setdefault(parameter.name.replace("_", "-"), parameter)
+            name = parameter.name.replace("_", "-")
+            found.setdefault(name if name not in found else name.removesuffix("s"), parameter)
     return found
 
 

@@ -135,7 +135,7 @@ def edit(
         f"{prompt}{chr(10) + 'Negative prompt: ' + negative if negative else ''}\nSteps: {settings['steps']}, "
         f"Sampler: ddim, CFG scale: {settings['guidance']}, Denoising strength: {strength}"
     )
-    write_picture(path, made, metadata, text)
+    write_picture(path, made, metadata, text, force)
     if json:
         print_json({"path": str(path), **metadata, "unknown": unknown.of(told, shows or "", negative)})
     else:

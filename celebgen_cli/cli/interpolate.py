@@ -85,8 +85,8 @@ def interpolate(
     for i, single in enumerate(singles):
         metadata = described(painter, "interpolate", {**what, "frames": frames, "share": shares[i]})
         text = f"{start} -> {end} ({shares[i]:.3f})\nSteps: {settings['steps']}, Sampler: {settings['sampler']}"
-        write_picture(single, faces[i], metadata, f"{text}, CFG scale: {settings['guidance']}, Seed: {seed}")
-    write_gif(path, faces, seconds, back)
+        write_picture(single, faces[i], metadata, f"{text}, CFG scale: {settings['guidance']}, Seed: {seed}", force)
+    write_gif(path, faces, seconds, back, force)
     for i, single in enumerate(singles):
         if json:
             print_json({"path": str(single), **described(painter, "interpolate", {**what, "share": shares[i]})})

@@ -1,5 +1,6 @@
 """`celebgen serve`: a worker that keeps the model warm."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,7 +81,7 @@ def _answer(model: Any, line: bytes, place: Any, index: int) -> dict[str, Any]:
         force = request.pop("force", place.force)
         if not isinstance(force, bool):
             raise UsageError("force must be true or false")
-        to = place
+        to = dataclasses.replace(place, force=force)
         if "output" in request:
             to = Place.parsed(request.pop("output"), None, force)
             if to.kind != "file":
@@ -89,8 +90,8 @@ def _answer(model: Any, line: bytes, place: Any, index: int) -> dict[str, Any]:
         if entry.seeds is not None and len(entry.seeds) != 1:
             raise UsageError("a request asks for one face; send one request a seed")
         seed = 0 if entry.seeds is None else next(iter(entry.seeds))
+        to.forget()  # a name that an earlier request had, well or not
         (drawn,) = draw(model, [Job(index, entry.prompt, seed, entry.settings)], to)
-        to.forget()
         return {**named, **row_of(drawn, UnknownWords(model).in_both(drawn.typed))}
     except CelebgenError as error:
         return {**named, "error": str(error)}

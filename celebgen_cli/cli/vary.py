@@ -76,8 +76,9 @@ def vary(
         )
         # the names that other tools use for the same mixture
         write_picture(
-            path, face, metadata, f"{text}, Seed: {own}, Variation seed: {s}, Variation seed strength: {amount:g}"
-        )
+            path, face, metadata,
+            f"{text}, Seed: {own}, Variation seed: {s}, Variation seed strength: {amount:g}", force,
+        )  # fmt: skip
         if json:
             print_json({"path": str(path), **metadata})
         else:
@@ -87,7 +88,7 @@ def vary(
 
         shown = read_pixels(image)
         everything = np.concatenate([shown[None], faces]) if shown.shape == faces.shape[1:] else faces
-        atomic_write_bytes(sheet, encode_png(sheet_of(everything)))
+        atomic_write_bytes(sheet, encode_png(sheet_of(everything)), new=not force)
         if json:
             print_json({"path": str(sheet), "grid": True, "faces": len(everything)})
         else:

@@ -243,7 +243,7 @@ def decode_rgb(data: bytes) -> Image.Image:
             image: Image.Image = file
             if not _ROTATED.isdisjoint(image.info) and image.getexif().get(0x0112, 1) != 1:
                 image = ImageOps.exif_transpose(image)
-            if image.mode == "RGB":
+            if image.mode == "RGB" and "transparency" not in image.info:
                 return image
             if image.mode.startswith("I"):  # 16 bits of gray: PIL would cut them off at 255
                 import numpy as np
@@ -264,12 +264,36 @@ def decode_rgb(data: bytes) -> Image.Image:
         raise BadImage(f"cannot be decoded: {error or type(error).__name__}") from error
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        for name in files:
-            if not _hidden(name):
-                yield (Path(place) / name).relative_to(folder).as_posix()
+def _walk(folder: Path, inside: str = "", above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Names of the files below a folder; links to folders are followed, but not back to a folder that they are in.
+
+    Raises:
+        CelebgenError: a folder cannot be read; what is in it would be missed.
+    """
+    place = os.path.join(folder, inside)
+    real = os.path.realpath(place)
+    if real in above:
+        return
+    try:
+        with os.scandir(place) as entries:
+            found = [(entry.name, _leads_on(entry)) for entry in entries if not _hidden(entry.name)]
+    except OSError as error:
+        raise CelebgenError(
+            f"the folder {place} cannot be read: {error.strerror}; make it readable, or leave it out"
+        ) from error
+    for name, is_folder in found:
+        below = f"{inside}/{name}" if inside else name
+        if is_folder:
+            yield from _walk(folder, below, above | {real})
+        else:
+            yield below
+
+
+def _leads_on(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: as a file it will be said to be unreadable
+        return False
 
 
 def _hidden(name: str) -> bool:

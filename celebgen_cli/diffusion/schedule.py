@@ -55,8 +55,10 @@ class Schedule:
         return cls(kind="cosine", timesteps=timesteps)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Schedule:
+    def from_dict(cls, values: object) -> Schedule:
         """The schedule that `to_dict` described. Raises CelebgenError for keys or values that no schedule has."""
+        if not isinstance(values, Mapping):
+            raise CelebgenError(f"A noise schedule is described by names and values, not by {values!r:.60}.")
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:

@@ -48,19 +48,27 @@ def described(model: Any, kind: str, what: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_picture(path: Path, pixels: Any, metadata: Mapping[str, Any], text: str) -> None:
-    """Write uint8 [H, W, 3] in the form that the path's ending names, with its metadata; `text` begins `parameters`."""
+def write_picture(path: Path, pixels: Any, metadata: Mapping[str, Any], text: str, force: bool) -> None:
+    """Write uint8 [H, W, 3] in the form that the path's ending names, with its metadata; `text` begins `parameters`.
+
+    Raises:
+        TakenError: something is there by now, and `force` is off.
+    """
     from celebgen_cli.images import encode
 
     whole = (
         f"{text}, Size: {metadata['size']}x{metadata['size']}, Model hash: {metadata['model_sha256'][:10]}, "
         f"Model: {metadata['model']}, Version: celebgen {metadata['celebgen']}"
     )
-    atomic_write_bytes(path, encode(pixels, SUFFIXES[path.suffix.lower()], whole, metadata))
+    atomic_write_bytes(path, encode(pixels, SUFFIXES[path.suffix.lower()], whole, metadata), new=not force)
 
 
-def write_gif(path: Path, frames: Any, seconds: float, back: bool) -> None:
-    """Write uint8 [N, H, W, 3] as an endless GIF of about `seconds` one way; `back` adds the way back."""
+def write_gif(path: Path, frames: Any, seconds: float, back: bool, force: bool) -> None:
+    """Write uint8 [N, H, W, 3] as an endless GIF of about `seconds` one way; `back` adds the way back.
+
+    Raises:
+        TakenError: something is there by now, and `force` is off.
+    """
     import io
 
     from PIL import Image
@@ -70,4 +78,4 @@ def write_gif(path: Path, frames: Any, seconds: float, back: bool) -> None:
     each = max(20, 10 * round(100 * seconds / len(frames)))  # GIF counts hundredths, and viewers slow down below two
     buffer = io.BytesIO()
     first.save(buffer, "GIF", save_all=True, append_images=rest, loop=0, duration=each)
-    atomic_write_bytes(path, buffer.getvalue())
+    atomic_write_bytes(path, buffer.getvalue(), new=not force)

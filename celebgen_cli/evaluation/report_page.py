@@ -201,8 +201,9 @@ def _reconstruction(part: Mapping[str, Any], work: Path) -> str:
 
 def _memorization(part: Mapping[str, Any], work: Path) -> str:
     rows = [
-        [name, f"{space['generated_median']:.3g}", f"{space['held_out_median']:.3g}", f"{space['ratio_median']:.3f}",
-         f"{space['ratio_1_percent']:.3f}", f"{space['nearer']:.3f}", f"{space['below_1_percent']:.2%}"]
+        [name, f"{space['generated_median']:.3g}", f"{space['held_out_median']:.3g}",
+         *("-" if space[ratio] is None else f"{space[ratio]:.3f}" for ratio in ("ratio_median", "ratio_1_percent")),
+         f"{space['nearer']:.3f}", f"{space['below_1_percent']:.2%}"]
         for name, space in part["spaces"].items()
     ]  # fmt: skip
     heads = ["features", "generated", "held out", "ratio", "ratio, 1 %", "nearer", "suspicious"]

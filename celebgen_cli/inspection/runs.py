@@ -10,6 +10,7 @@ from celebgen_cli.files import read_json
 from celebgen_cli.inspection.curves import BLOCKS, by_channel, read_curves, shown, sparkline
 from celebgen_cli.inspection.report import Report, Section, bytes_below, command, mapping, number, settings, size, whole
 from celebgen_cli.inspection.tensors import parameters
+from celebgen_cli.training.refit import checkpoint_steps, refit_is_due
 
 KINDS = {
     "clip": ("compact CLIP, the text encoder", "train-clip"),
@@ -35,7 +36,7 @@ def inspect(run: Path, blocks: str = BLOCKS) -> Report:
     what = KINDS.get(kind, (kind, ""))[0]
     report = Report(f"{run}: training run of a {what}")
     curves = read_curves(run / "metrics.jsonl")
-    done, saved = max((c[-1][0] for c in curves.values()), default=0), _checkpoints(run)
+    done, saved = max((c[-1][0] for c in curves.values()), default=0), checkpoint_steps(run)
     steps = whole(train.get("steps"))
 
     about = report.section("State")
@@ -67,7 +68,10 @@ def inspect(run: Path, blocks: str = BLOCKS) -> Report:
         refit = read_curves(run / "prior" / "metrics.jsonl")
         _curves(report.section("Refit of the prior"), refit, blocks)
         _health(report.section("Latent after the refit, on held-out pictures"), refit)
-    _next(report, run, kind, config, finished=steps > 0 and reached >= steps)
+    due = refit_is_due(run, config)
+    if due and 0 < steps <= reached:
+        about.add("refit of the prior", "not done yet")
+    _next(report, run, kind, config, finished=steps > 0 and reached >= steps and not due)
     return report
 
 
@@ -144,11 +148,6 @@ def going_on(run: Path, kind: str, config: Mapping[str, Any]) -> str:
     if kind == "diffusion":
         words += ["--distill" if "distill" in config else "--vae", config.get("vae", "VAE")]
     return command(*words, "--resume")
-
-
-def _checkpoints(run: Path) -> list[int]:
-    names = [path.name for path in (run / "checkpoints").glob("step-*")] if (run / "checkpoints").is_dir() else []
-    return sorted(int(name.removeprefix("step-")) for name in names if name.removeprefix("step-").isdigit())
 
 
 def _when(seconds: float) -> str:

@@ -175,6 +175,8 @@ def load_model(
     networks, digests = info.get("networks"), info.get("sha256")
     if not isinstance(networks, dict) or not all(isinstance(v, dict) for v in networks.values()):
         raise CelebgenError(f"{folder / 'model.json'} does not say what its networks are; fetch or export it again")
+    if not isinstance(digests or {}, dict):
+        raise CelebgenError(f"{folder / 'model.json'} has no digests by file under sha256; fetch or export it again")
     parts = Components(
         info={k: v for k, v in info.items() if k not in ("format", "format_version", "networks", "sha256")}
     )

@@ -148,8 +148,6 @@ def _draw_batch(
     """Draw a batch of faces with the same settings, and write those that are not there."""
     if not batch:
         return
-    from celebgen_cli.files import atomic_write_bytes
-
     began = time.perf_counter()
 
     def count(step: int, total: int) -> None:
@@ -171,4 +169,18 @@ def _draw_batch(
             continue
         one.data = encoded(face, place.form, one.metadata)
         if one.path is not None:
-            atomic_write_bytes(one.path, one.data)
+            _write(one, one.data, place)
+
+
+def _write(one: Drawn, data: bytes, place: Place) -> None:
+    """Write a face where nothing is; in a folder, where another process was faster, under the next free name."""
+    from celebgen_cli.files import TakenError, atomic_write_bytes
+
+    while one.path is not None and not one.existed:
+        try:
+            atomic_write_bytes(one.path, data, new=not place.force)
+            return
+        except TakenError as error:
+            if place.kind != "folder":
+                raise located(error, one.job.where) from error
+            one.path, one.existed = place.find(one.job, one.metadata)

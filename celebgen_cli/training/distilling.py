@@ -54,7 +54,7 @@ def prepare_distillation(
     if parts.cvae.config.image_size != data.size:
         size = parts.cvae.config.image_size
         raise UsageError(f"{order.dataset} has {data.size} px pictures and {model} draws {size} px")
-    schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
+    schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info.get("run", {}).get("schedule"))
     teaching = teaching_of(complete(parts.info.get("defaults", {}), {}, schedule.timesteps), steps)
     preset = defaults.preset_name(None, output, order.resume, model)
     config, wording = order.config(SETTINGS, preset), order.wording(data)

@@ -8,7 +8,7 @@ import torch
 
 from celebgen_cli import __version__
 from celebgen_cli.diffusion.schedule import Schedule
-from celebgen_cli.errors import UsageError
+from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.models.folder import Components, is_model, networks_of, save_model
 from celebgen_cli.models.quantize import STORAGES
 from celebgen_cli.models.registry import find
@@ -54,7 +54,12 @@ def export_run(
     own_judge = is_model(find(run, strict=False)) and "judge" in networks_of(run)
     parts = load_components(run, ("text", "cvae", "unet", *(("judge",) if own_judge and judge is None else ())))
     config = parts.info.pop("run", None)
-    info = dict(parts.info) if config is None else _info(config)
+    try:
+        info = dict(parts.info) if config is None else _info(config)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CelebgenError(
+            f"{run / 'config.json'} does not say all that a run does ({error!r:.80}); put back the one that was there"
+        ) from error
     for stale in ("measured", "storage"):  # figures are of the model that was measured
         info.pop(stale, None)
     own = {"name": name or output.name, "celebgen": __version__}
@@ -74,7 +79,7 @@ def export_run(
     if dropped:
         parts.calibration = None
         parts.info.pop("calibration", None)
-    chosen, timesteps = parts.info["defaults"], Schedule.from_dict(parts.info["schedule"]).timesteps
+    chosen, timesteps = parts.info["defaults"], Schedule.from_dict(parts.info.get("schedule")).timesteps
     complete(chosen, {}, timesteps)  # refuses what cannot work
     save_model(parts, output, storage, force)
     if dropped:

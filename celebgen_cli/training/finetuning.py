@@ -129,10 +129,12 @@ def finetune(
             )  # fmt: skip
         trained = _train(parts, dataset, folder / "work" / "run", config, where, report)
         storage = str(parts.info.get("storage", "fp32"))  # as the base's
+        shutil.rmtree(folder / "model", ignore_errors=True)  # of a call that was killed just here
         save_model(_finished(parts, trained, identity, config, name or output.name), folder / "model", storage)
         for path in (folder / "model").iterdir():
             os.replace(path, folder / path.name)
         shutil.rmtree(folder / "model")
+        shutil.rmtree(folder / "work" / "run")  # before its pictures, without which it could not go on
         shutil.rmtree(folder / "work")
         carry_over(output, folder)
 
@@ -154,7 +156,7 @@ def _train(
         (examples, encode(cvae, text, examples, dataset / "latents", mixed, lambda done, total: None, run / "latents"))
         for examples in training_and_held_out(data, None, wording)
     ]
-    schedule = Schedule.from_dict(parts.info["schedule"])
+    schedule = Schedule.from_dict(parts.info.get("schedule"))
     task = _Task(
         parts.unet.config, schedule, cvae, text, pairs[0], pairs[1], config.batch_size, config.seed, loaded=True
     )

@@ -23,6 +23,7 @@ from celebgen_cli.training.engine import Reporter, Trainer, quiet, with_override
 from celebgen_cli.training.latents import encode
 from celebgen_cli.training.order import Order, Warn
 from celebgen_cli.training.periodic import PeriodicFID, inception
+from celebgen_cli.training.refit import refit_is_due
 from celebgen_cli.training.sizes import begin_with, cvae_sizes, origin, parse_widths, unet_sizes
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _draw(
     from celebgen_cli.training.drawn import draw_pool
 
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
-    schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info["run"]["schedule"])
+    schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info.get("run", {}).get("schedule"))
     settings = {**DEFAULTS, **NEUTRAL}
     own = parts.info.get("defaults", {})
     if distilled := parts.info.get("run", {}).get("distill"):
@@ -328,6 +329,9 @@ def prepare_diffusion(
         "schedule": schedule.to_dict(), "vae": str(vae),
     }  # fmt: skip
     resume = order.goes_on("diffusion", settings, config)
+    place = find(vae, strict=False)
+    if not resume and not is_model(place) and refit_is_due(place, runs.read_config(place)):
+        warn(f"the prior of {vae} is not refitted to the end, and denoising starts there; celebgen info {vae} says how")
     frozen = preparing.as_begun(Components(text=text, cvae=cvae), output, resume, warn)
     assert frozen.text is not None and frozen.cvae is not None
     text, cvae = frozen.text.to(where), frozen.cvae.to(where)

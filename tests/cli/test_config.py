@@ -125,3 +125,15 @@ def test_values_of_every_kind_come_back() -> None:
 
     for value in itertools.chain([0, -3, 1e-30, 1e300, float("inf"), True, [1.5, 2.0]], map(chr, range(0x82))):
         assert tomllib.loads(f"x = {_value(value)}")["x"] == value
+
+
+def test_prompts_are_kept_beside_the_option_of_their_name(model_folder: Path, file: Path, tmp_path: Path) -> None:
+    assert resolved("sample", "old man", "woman", "--prompts", "p.txt").items() >= {
+        "prompt": ["old man", "woman"], "prompts": "p.txt",
+    }.items()  # fmt: skip
+    for text in ('prompt = "old man"\n', '\ufeffprompt = ["old man"]\n'):  # a text editor's mark is no key
+        file.write_text(text, encoding="utf-8")
+        out = invoke("sample", "--config", file, "--model", model_folder, "-o", tmp_path / "faces", "--json", "-q")
+        assert out.exit_code == 0 and '"old man"' in out.stdout, out.stderr
+    out = invoke("sample", "woman", "--config", file, "--model", model_folder, "-o", tmp_path / "faces", "--json", "-q")
+    assert '"old man"' not in out.stdout and '"woman"' in out.stdout

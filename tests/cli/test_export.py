@@ -112,3 +112,23 @@ def test_a_model_is_never_lost(chain: Chain, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "thesis" / "text.txt").write_text("mine", encoding="utf-8")
     refused = invoke("export", chain.unet, "-o", tmp_path / "thesis", "--force")
     assert "is no model, so --force does not replace it" in one_sentence(refused, 2)
+
+
+def test_a_run_whose_settings_are_gone(chain: Chain, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(chain.unet, tmp_path / "unet"))
+    for name, damage in (
+        ("data", {}), ("data", None), ("schedule", None), ("schedule", ["cosine"]), ("unet", {}), ("train", 3),
+    ):  # fmt: skip
+        config = json.loads((chain.unet / "config.json").read_text(encoding="utf-8"))
+        (run / "config.json").write_text(json.dumps({**config, name: damage}), encoding="utf-8")
+        one_sentence(invoke("export", run, "-o", tmp_path / "out"), 1)
+        assert not (tmp_path / "out").exists()
+
+
+def test_digests_that_are_none(chain: Chain, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(chain.model, tmp_path / "model"))
+    info = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    for damage in (["a", "b"], float("nan"), "digest"):
+        (model / "model.json").write_text(json.dumps({**info, "sha256": damage}), encoding="utf-8")
+        said = one_sentence(invoke("sample", "man", "--model", model, "-o", tmp_path / "out"), 1)
+        assert "has no digests by file under sha256" in said

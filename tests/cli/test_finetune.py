@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -198,3 +200,49 @@ def test_refusals(model_folder: Path, dataset32: Path, portraits: Path, tmp_path
     refused = invoke("finetune", portraits, "-o", tmp_path / "mine", "--model", student, *FEW)
     assert "is a student of few steps" in one_sentence(refused, 2)
     assert not [path for path in tmp_path.iterdir() if "mine" in path.name]
+
+
+KILLED = """
+import os, sys
+from celebgen_cli.training import finetuning
+
+save, replace, remove, after = finetuning.save_model, os.replace, finetuning.shutil.rmtree, sys.argv.pop(1)
+
+
+def then_killed(name, call):
+    def run(*args, **how):
+        call(*args, **how)
+        if name == after and (name != "removed" or str(args[0]).endswith("run")):
+            os.kill(os.getpid(), 9)
+    return run
+
+
+class Os:
+    replace = staticmethod(then_killed("moved", replace))
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+
+class Shutil:
+    rmtree = staticmethod(then_killed("removed", remove))
+
+
+finetuning.save_model = then_killed("saved", save)
+finetuning.os, finetuning.shutil = Os(), Shutil()
+from celebgen_cli.cli import main
+
+main()
+"""
+
+
+@pytest.mark.parametrize("after", ["saved", "moved", "removed"])
+def test_killed_while_it_finishes_it_goes_on(model_folder: Path, portraits: Path, tmp_path: Path, after: str) -> None:
+    words = ["finetune", portraits, "-o", tmp_path / "mine", "--model", model_folder, "--caption", "woman", *FEW]
+    done = subprocess.run([sys.executable, "-c", KILLED, after, *map(str, words)], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert not (tmp_path / "mine").exists()
+    out = invoke(*words)
+    assert (out.exit_code, out.stdout) == (0, f"{tmp_path / 'mine'}\n"), out.output
+    assert load_model(tmp_path / "mine", "cpu").sample(["man"], [0]).shape == (1, 32, 32, 3)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]

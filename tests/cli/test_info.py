@@ -217,3 +217,19 @@ def test_another_format_version(chain: Chain, tmp_path: Path, name: str) -> None
     assert "format version 2" in one_sentence(invoke("info", copy), 1)
     assert json.loads(invoke("info", copy, "--json").stdout)["format_version"] == 2
     assert "does not exist" in one_sentence(invoke("info", tmp_path / "none"), 1)
+
+
+def test_a_cvae_whose_prior_is_not_refitted_is_not_finished(chain: Chain, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(chain.folder / "vae", tmp_path / "vae"))
+    assert "It is finished" in told(run)
+    saved = sorted((run / "prior" / "checkpoints").glob("step-*"))
+    for folder in (saved[-1], run / "prior"):  # stopped on the way; never begun
+        shutil.rmtree(folder)
+        said = told(run)
+        assert "It is finished" not in said and said["refit of the prior"] == "not done yet"
+        assert "--resume" in said["To go on"]
+    out = invoke(
+        "train-diffusion", chain.dataset, "-o", tmp_path / "unet", "--vae", run, "--preset", "tiny", "--steps", 1,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert out.exit_code == 0 and "is not refitted to the end" in out.stderr, out.stderr

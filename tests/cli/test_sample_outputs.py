@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from celebgen_cli.images import read_metadata
+from celebgen_cli.pipeline import Model
 from tests.command import invoke, one_sentence
 from tests.networks import write_tiny_model
 
@@ -324,3 +325,29 @@ def test_a_sheet_takes_no_faces_name(tmp_path: Path, model_folder: Path) -> None
     face = tmp_path / "face.png"
     out = invoke("sample", "man", "-o", face, "--grid", face, "--model", model_folder)
     assert "--grid and -o both name" in one_sentence(out, 2) and not face.exists()
+
+
+@pytest.mark.parametrize(("output", "code"), [("faces", 0), ("one.png", 2), ("{seed}.png", 2)])
+def test_a_file_of_another_process_stays(
+    here: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, output: str, code: int
+) -> None:
+    """What was free when the face was planned may be taken when it is there."""
+    sample = Model.sample
+
+    def meanwhile(self: Model, *args: object, **how: object) -> np.ndarray:
+        drawn = sample(self, *args, **how)  # type: ignore[arg-type]
+        for name in ("faces/0000_0_man.png", "one.png", "0.png"):
+            Path(name).parent.mkdir(exist_ok=True)
+            Path(name).write_bytes(b"of another process")
+        return drawn
+
+    monkeypatch.setattr(Model, "sample", meanwhile)
+    words = ("sample", "man", "--model", model_folder, "-o", output, "-q")
+    out = invoke(*words)
+    assert out.exit_code == code, out.stderr
+    if code:
+        assert "exists by now; add --force" in one_sentence(out, 2)
+    else:
+        assert out.stdout == f"{Path('faces', '0000_0_man-1.png')}\n" and pixels("faces/0000_0_man-1.png").any()
+    assert Path("faces/0000_0_man.png").read_bytes() == Path("one.png").read_bytes() == b"of another process"
+    assert invoke(*words, "--force").exit_code == 0

@@ -93,3 +93,22 @@ def test_the_end_of_stdin_ends_it(here: Path, model_folder: Path) -> None:
     out = invoke("serve", "--model", model_folder, stdin=b"")
     assert (out.exit_code, out.stdout) == (0, "")
     assert out.stderr == "ready: tiny-random, 32 px; one JSON request a line\n"
+
+
+def test_a_request_that_failed_takes_no_name(here: Path, model_folder: Path) -> None:
+    words = ("-o", "{seed}.png")
+    first, other, again = answers(
+        model_folder, {"prompt": "man"}, {"prompt": "man", "steps": 2}, {"prompt": "man"}, words=words
+    )
+    assert "0.png exists and is another picture" in other["error"]
+    assert (first["path"], again["path"], again["existed"]) == ("0.png", "0.png", True)
+
+
+def test_a_request_may_overwrite(here: Path, model_folder: Path) -> None:
+    Path("0.png").write_text("notes")
+    refused, drawn, kept = answers(
+        model_folder, {"prompt": "man"}, {"prompt": "man", "force": True}, {"prompt": "woman"},
+        words=("-o", "{seed}.png"),
+    )  # fmt: skip
+    assert "add --force" in refused["error"] and "add --force" in kept["error"]
+    assert (drawn["path"], read_metadata(Path("0.png"))["prompt"]) == ("0.png", "man")

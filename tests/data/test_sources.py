@@ -193,3 +193,42 @@ def test_flipped_bytes_are_decoded_or_refused(kind: str) -> None:
             assert "\n" not in str(error)
         else:
             assert image.mode == "RGB"
+
+
+def test_linked_folders_are_read_and_circles_end(tmp_path: Path) -> None:
+    (tmp_path / "own" / "deep").mkdir(parents=True)
+    (tmp_path / "other" / "deep").mkdir(parents=True)
+    for name in ("own/1.png", "own/deep/2.png", "other/3.png", "other/deep/4.png"):
+        (tmp_path / name).write_bytes(RED)
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "other", target_is_directory=True)
+    (tmp_path / "own" / "deep" / "up").symlink_to(tmp_path / "own", target_is_directory=True)
+    (tmp_path / "other" / "back").symlink_to(tmp_path / "own", target_is_directory=True)
+    (tmp_path / "own" / "itself.png").symlink_to(tmp_path / "own" / "itself.png")
+    assert list_images(tmp_path / "own") == ["1.png", "deep/2.png", "itself.png", "link/3.png", "link/deep/4.png"]
+    with SourceReader([tmp_path / "own"]) as reader:
+        assert reader.read(0, "link/deep/4.png") == RED
+        with pytest.raises(BadImage, match="cannot be read"):
+            reader.read(0, "itself.png")
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "1.png").write_bytes(RED)
+    scan = os.scandir
+
+    def refused(path: str) -> object:
+        if os.path.basename(path) == "closed":  # not by its permissions, which root may pass over
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(sources.os, "scandir", refused)
+    with pytest.raises(CelebgenError, match=r"closed cannot be read: Permission denied; make it readable"):
+        list_images(tmp_path)
+
+
+def test_a_colour_that_stands_for_transparency_is_white() -> None:
+    image = Image.new("RGB", (4, 4), (200, 0, 0))
+    image.putpixel((1, 2), (0, 9, 0))
+    found = decode_rgb(encode(image, "PNG", transparency=(200, 0, 0)))
+    assert found.mode == "RGB"
+    assert (found.getpixel((0, 0)), found.getpixel((1, 2))) == ((255, 255, 255), (0, 9, 0))

@@ -315,3 +315,10 @@ def test_failures_are_one_sentence() -> None:
     assert failure([Condition("fid", ">", 35)], value) is None and failure([], value) is None
     said = failure([Condition("clip_score", "<", 20)], value)
     assert said == "clip_score<20 cannot be decided, for clip_score was not measured; left out are text"
+
+
+def test_ratios_to_nothing_are_a_dash(tmp_path: Path) -> None:
+    """Held-out photographs that are all training pictures have no distance to compare with."""
+    measured = everything(tmp_path)
+    measured.parts["memorization"]["spaces"]["pixels"] |= {"ratio_median": None, "ratio_1_percent": None}
+    assert render(measured, to_json(measured)).count(">-</td>") == 2
