@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -81,7 +82,8 @@ def train_clip(
 
     measured = trainer.finished and (output / "report.json").is_file()
     if world().main and not measured and (output / "report.json").is_file():
-        (output / "report.json").unlink()  # of the steps before
+        with contextlib.suppress(OSError):  # a run that cannot be written is said to be so below
+            (output / "report.json").unlink()  # of the steps before
     trainer.train(report)
     if not world().main:
         return {}
