@@ -42,19 +42,20 @@ _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for 
      r"[^,.;]*?(?=$|[,.;]|\bbut\b|\band (?:make|give|add|put|remove|take|turn|change|dye|smile|without)\b)", ""),
     (rf"(?:change|turn|dye|make|switch) (?={_OF}|hair\b)(?=[^,.;]*\bhair\b)(?:{_OF})?hair (?:colou?r )?"
      r"from [\w-]+(?: hair)? (?:in)?to ([\w-]+)(?: hair)?\b", r"\1 hair"),
+    (rf"(?:make )?(?:{_OF})?hair (?:is )?less (curly|wavy|straight|gr[ae]y|blonde?|black|brown)\b", r"not \1 hair"),
     (rf"(?:change|turn|dye|make) (?:{_OF})?(?:[\w-]+ )?hair (?:colou?r )?(?:to |into )?([\w-]+) and "
      r"(curly|wavy|straight)\b(?: hair)?", r"\1 hair and \2 hair"),
     (rf"(?:change|turn|dye|make) (?:{_OF})?(?:[\w-]+ )?hair (?:colou?r )?(?:to |into )?"
      r"(?!and\b|but\b|with\b|or\b)([\w-]+)(?: hair)?\b", r"\1 hair"),
     (r"([\w-]+)(?: hair)? (?:rather than|instead of) [\w-]+ hair\b", r"\1 hair"),
     (r"from \w+ to (\w+)\b", r"\1"),
-    (rf"shave (?:{_OF})?head\b|(?:remove|lose|delete) (?:all )?(?:{_OF})?hair\b(?! (?:on|in|over)\b)", "bald"),
+    (rf"shave (?:{_OF})?head\b|(?:remove|lose|delete) (?:all )?(?:{_OF})?hair\b(?! (?:on|in|over|from)\b)", "bald"),
     (r"shave(?: off)?(?: him| her)?(?=\s*(?:$|[,.;]))", "without a beard"),
     (r"take (?!off)([\w ]{1,30}?) off\b", r"without \1"),
     (rf"wipe (?:{_OF}|that )?(\w+) off\b(?: {_OF}face\b)?", r"without \1"),
     (rf"({_WORN}) off\b", r"without \1"),
-    (r"(?:remov(?:e|ing)|take off|shave(?: off)?|get rid of|lose|delete|stop|less|do not|don['’]?t|no longer|w/o"
-     r"|replace|instead of)(?!\w)", "without"),
+    (r"(?:remov(?:e|ing)|take off|shave(?: off)?|get rid of|lose|delete|stop|less(?! (?:hair|gr[ae]y)\b)|do not"
+     r"|don['’]?t|no longer|w/o|replace|instead of)(?!\w)", "without"),
     (r"(?:make|give|add|put on)\b(?: (?:him|her|them|it|me)\b)?\s*", "with "),
     (r"younger\b", "young"),
 ))  # fmt: skip

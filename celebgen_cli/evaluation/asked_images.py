@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from celebgen_cli.data.captions import attributes_known, read_caption
+from celebgen_cli.data.captions import attributes_known, read_typed
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation import compare
 from celebgen_cli.evaluation.asking import Asked, ask
@@ -54,14 +54,19 @@ def open_asked(
     source = ImageFiles(Path(word))
     if options.num is not None and options.num > len(source):
         raise CelebgenError(f"{word} has {len(source)} pictures and {options.num} were asked for; ask for fewer")
-    return source, [_told(Path(word), name, i) for i, name in enumerate(source.names[: options.num])]
+    units: dict[tuple[str, str], int] = {}
+    return source, [_told(Path(word), name, units) for name in source.names[: options.num]]
 
 
-def _told(folder: Path, name: str, index: int) -> Asked:
-    prompt = read_metadata(folder / name).get("prompt")
-    if not isinstance(prompt, str):
+def _told(folder: Path, name: str, units: dict[tuple[str, str], int]) -> Asked:
+    """What a picture was made for, as `sample` reads it; pictures of one prompt are of one unit."""
+    metadata = read_metadata(folder / name)
+    prompt, negative = metadata.get("prompt"), metadata.get("negative") or ""
+    if not isinstance(prompt, str) or not isinstance(negative, str):
         raise CelebgenError(f"{folder / name} does not say its prompt; judge pictures of `celebgen sample`")
-    return Asked(prompt, read_caption(prompt), "own", 0, -1, False, index)
+    named, away = read_typed(prompt), read_typed(negative)
+    named = np.where((named == 0) & (away > 0), -1, named).astype(np.int8)
+    return Asked(prompt, named, "own", 0, -1, False, units.setdefault((prompt, negative), len(units)))
 
 
 def save_worst(folder: Path, source: ImageSource, asked: Sequence[Asked], order: Sequence[int]) -> list[str]:

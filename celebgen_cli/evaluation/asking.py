@@ -34,7 +34,7 @@ class Asked:
         size: attributes that were chosen to be told; 0 where a person chose.
         row: of the real face that it is true of; -1 where there is no one such face.
         alone: the attribute was asked for on its own account, not in the proportions of real faces.
-        unit: prompts of the same row and attributes, for intervals: they do not vary independently.
+        unit: prompts of the same row and attributes, or of the same words, of which none is another's other prompt.
     """
 
     prompt: str

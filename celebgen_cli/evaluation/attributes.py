@@ -190,7 +190,10 @@ def measure_attributes(
     each = right.sum(axis=0)[known.any(axis=0)] / known.sum(axis=0)[known.any(axis=0)]
     return AttributesResult(
         total=total,
-        intervals=marks.intervals(units, options.seed, common),
+        # the prompts of a folder are those that it has; its pictures are drawn
+        intervals=marks.intervals(
+            [i if one.wording == "own" else one.unit for i, one in enumerate(asked)], options.seed, common
+        ),
         wordings=_apart(marks, common, [one.wording for one in asked], (*WORDINGS, "own")),
         values={"present": marks.tally(common & (named > 0)), "absent": marks.tally(common & (named < 0))},
         sizes=_apart(marks, common, [str(one.size) for one in asked], [str(n) for n in range(1, LARGEST + 1)]),

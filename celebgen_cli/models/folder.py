@@ -119,7 +119,7 @@ def carry_over(before: Path, folder: Path) -> None:
     """
     for path in before.iterdir() if before.is_dir() else ():
         if path.is_dir():
-            shutil.copytree(path, folder / path.name, symlinks=True)
+            shutil.copytree(path, folder / path.name, symlinks=True, dirs_exist_ok=True)
         elif path.name not in {*FILES.values(), CALIBRATION, "model.json"}:
             shutil.copy2(path, folder / path.name)
 

@@ -27,7 +27,7 @@ from celebgen_cli.data.sources import list_files
 from celebgen_cli.data.workplace import check_outside, workplace
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.files import read_json
+from celebgen_cli.files import read_json, sha256_file
 from celebgen_cli.models.devices import autocast, choose_device
 from celebgen_cli.models.folder import Components, carry_over, is_model, load_model, networks_of, save_model
 from celebgen_cli.models.registry import BOX, find
@@ -110,7 +110,8 @@ def finetune(
                 f"{option} is for folders of pictures, and {sources[0]} is prepared already; leave it out, or give it "
                 "to `celebgen prepare`"
             )
-    asked = [identity, asdict(config), caption, align, str(landmarks), __version__, where.type]
+    points = [str(landmarks), None if landmarks is None or not landmarks.is_file() else sha256_file(landmarks)]
+    asked = [identity, asdict(config), caption, align, points, __version__, where.type]
     key = hashlib.sha256(json.dumps([asked, [_stamps(source) for source in sources]]).encode()).hexdigest()
     room = 40 * sum(parameter.numel() for parameter in parts.unet.parameters())  # two checkpoints, and the model
     if caption is None and not _is_dataset(sources[0]):
@@ -134,9 +135,9 @@ def finetune(
         for path in (folder / "model").iterdir():
             os.replace(path, folder / path.name)
         shutil.rmtree(folder / "model")
+        carry_over(output, folder)
         shutil.rmtree(folder / "work" / "run")  # before its pictures, without which it could not go on
         shutil.rmtree(folder / "work")
-        carry_over(output, folder)
 
 
 def _train(

@@ -229,6 +229,7 @@ class Shutil:
 
 
 finetuning.save_model = then_killed("saved", save)
+finetuning.carry_over = then_killed("carried", finetuning.carry_over)
 finetuning.os, finetuning.shutil = Os(), Shutil()
 from celebgen_cli.cli import main
 
@@ -236,13 +237,19 @@ main()
 """
 
 
-@pytest.mark.parametrize("after", ["saved", "moved", "removed"])
+@pytest.mark.parametrize("after", ["saved", "moved", "carried", "removed"])
 def test_killed_while_it_finishes_it_goes_on(model_folder: Path, portraits: Path, tmp_path: Path, after: str) -> None:
-    words = ["finetune", portraits, "-o", tmp_path / "mine", "--model", model_folder, "--caption", "woman", *FEW]
+    model = Path(shutil.copytree(model_folder, tmp_path / "mine"))
+    (model / "pictures").mkdir()
+    (model / "pictures" / "a.txt").write_text("dear", encoding="utf-8")
+    before = (model / "unet.safetensors").read_bytes()
+    words = ["finetune", portraits, "-o", model, "--model", model_folder, "--caption", "woman", *FEW, "--force"]
     done = subprocess.run([sys.executable, "-c", KILLED, after, *map(str, words)], capture_output=True, check=False)
     assert done.returncode == -9, done.stderr
-    assert not (tmp_path / "mine").exists()
+    assert (model / "unet.safetensors").read_bytes() == before
     out = invoke(*words)
-    assert (out.exit_code, out.stdout) == (0, f"{tmp_path / 'mine'}\n"), out.output
-    assert load_model(tmp_path / "mine", "cpu").sample(["man"], [0]).shape == (1, 32, 32, 3)
+    assert (out.exit_code, out.stdout) == (0, f"{model}\n"), out.output
+    assert (model / "unet.safetensors").read_bytes() != before
+    assert load_model(model, "cpu").sample(["man"], [0]).shape == (1, 32, 32, 3)
+    assert (model / "pictures" / "a.txt").read_text(encoding="utf-8") == "dear"
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -36,6 +36,26 @@ def named(text: str) -> dict[str, int]:
         ("men with shades", "man with eyeglasses", ""),
         ("Grandma laughing", "old woman laughing", ""),
         ("man without hair, smiling", "man, bald, smiling", ""),
+        ("man without hair on his face, smiling", "smiling man, without a beard", ""),
+        ("a man with no hair on his chin", "man, without a beard", ""),
+        ("a man without a hat, hair gray, smiling", "smiling man, without a hat", ""),
+        ("woman, no makeup, her hair is wavy and blond", "woman with blond hair and wavy hair, without makeup", ""),
+        ("not wearing a hat, glasses, or earrings", "person, without glasses or earrings or a hat", ""),
+        ("woman with bangs, no glasses, and earrings", "woman with bangs wearing earrings, without glasses", ""),
+        ("not smiling grandpa in sunglasses", "old man wearing eyeglasses, not smiling", ""),
+        ("not smiling young woman", "young woman, not smiling", ""),
+        ("no glasses smiling man", "smiling man, without glasses", ""),
+        ("a man who can't smile", "man, not smiling", ""),
+        ("a man who cannot smile, with glasses", "man wearing eyeglasses, not smiling", ""),
+        ("she has blond hair and isn't smiling", "woman with blond hair, not smiling", ""),
+        ("a black haired man with no glasses and a beard", "man with black hair and a beard, without glasses", ""),
+        ("hair is not blond but brown, woman", "woman with brown hair", ""),
+        ("person with wavy but not blond hair", "person with wavy hair", "blond hair"),
+        ("a woman who never smiles", "woman, not smiling", ""),
+        ("boys who aren't smiling", "young man, not smiling", ""),
+        ("a woman, no smile, getting on in years", "old woman, not smiling", ""),
+        ("nonsmiling woman", "woman, not smiling", ""),
+        ("woman, not smiling, the photo is in-focus", "sharp photo of a woman, not smiling", ""),
     ],
 )
 def test_in_the_captions_words(typed: str, text: str, negative: str) -> None:
@@ -48,7 +68,9 @@ def test_in_the_captions_words(typed: str, text: str, negative: str) -> None:
     "text",
     ["smiling woman blond hair", "man without glasses", "smiling man with glasses but no beard", "", "no", "not",
      "man who is not wearing a hat", "a cyberpunk man", "bald woman with long blond hair", "makeup-free woman",
-     "man with no hair on his face", "without glasses, beard or hat", "hair off her forehead, no bangs"],
+     "without glasses, beard or hat", "hair off her forehead, no bangs", "a man without glasses, a hat, or a beard",
+     "a woman without earrings, necklace, and lipstick", "a nondescript young man with glasses", "nonchalant woman",
+     "portrait without watermark of a smiling woman", "hair in shades of gray, woman", "a dad hat", "a fat nose"],
 )  # fmt: skip
 def test_what_captions_could_say_stays_as_it_is(text: str) -> None:
     assert read_prompt(text) == (text, "", text, False)

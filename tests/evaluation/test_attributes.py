@@ -150,6 +150,28 @@ def test_a_folder_says_its_prompts(dataset: str, judge: Reader, tmp_path: Path) 
     assert out.exit_code == 1 and "3.png has no celebgen metadata" in out.stderr
 
 
+def test_a_folder_is_judged_by_what_sample_drew_and_by_other_prompts(
+    dataset: str, judge: Reader, tmp_path: Path
+) -> None:
+    """Not by what captions would have meant; and many faces of one prompt are none of its other prompts."""
+    said = [("man without a hat, bald", ""), ("not young woman", "bald")]
+    shown = [{"Male": 1, "Bald": 1}, {}]
+    for i in range(8):
+        (prompt, negative), wanted = said[i // 4], shown[i // 4]
+        row = np.array([[wanted.get(name, -1) for name in ATTRIBUTES]])
+        if i == 3:
+            row[0, ATTRIBUTES.index("Bald")] = -1
+        metadata = {"prompt": prompt, "negative": negative, "seed": i}
+        (tmp_path / f"{i}.png").write_bytes(encode_png(pictures(row)[0], prompt, metadata))
+    result = module.evaluate_attributes(str(tmp_path), dataset, Options()).to_dict()
+    bald = result["attributes"]["Bald"]
+    assert (bald["present"]["hit"], bald["present"]["floor"]) == (0.75, 0)
+    assert (bald["absent"]["hit"], bald["absent"]["floor"]) == (1, 0.25)
+    assert all(result["attributes"][name]["absent"]["hit"] == 1 for name in ("Young", "Wearing_Hat"))
+    low, high = result["hit_interval"]
+    assert low < result["hit"] < high
+
+
 def test_the_command(dataset: str, judge: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     painter = use(monkeypatch, True)
     out = run("--num", 40, "--steps", 9, "--guidance", 3, "--worst", tmp_path / "worst", "box", dataset)

@@ -20,6 +20,7 @@ _WORD = re.compile(r"[a-z0-9]+(?:[-'’][a-z0-9]+)*|[.,;|]")
 _DROPPED = frozenset(("a", "an", "the", "his", "her", "their"))
 _JOINS = frozenset(("and", ",", "or"))
 _LONGEST = 8
+_ELSEWHERE = frozenset(("on", "over", "in", "is", "from"))
 
 
 @dataclass
@@ -47,7 +48,7 @@ def read_caption(text: str) -> np.ndarray:
             without = True
             says = _longest(tables.plain, words, at)
         else:
-            says = _longest(tables.lacking, words, at) if without else None
+            says = _longest(tables.lacking, words, at) if without and not _hair_of_another_kind(words, at) else None
         if says is None:
             if words[at] not in _JOINS:
                 without = False
@@ -61,6 +62,12 @@ def read_caption(text: str) -> np.ndarray:
     return np.array([(yes & ~both) >> i & 1 for i in range(40)], np.int8) - np.array(
         [(no & ~both) >> i & 1 for i in range(40)], np.int8
     )
+
+
+def _hair_of_another_kind(words: list[str], at: int) -> bool:
+    """Whether "hair" at a word is not what a bald head lacks: "without a hat, hair brown", "no hair in his eyes"."""
+    behind = words[at + 1] if at + 1 < len(words) else ""
+    return words[at] == "hair" and (words[at - 1] not in ("without", "no", "not") or behind in _ELSEWHERE)
 
 
 def _longest(table: dict[tuple[str, ...], Says], words: list[str], at: int) -> tuple[Says, int] | None:

@@ -18,33 +18,41 @@ from celebgen_cli.data.captions.lexicon import lexicon
 from celebgen_cli.data.captions.reading import read_caption
 
 _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
-    (r"sun ?glasses|shades", "eyeglasses"),
-    (r"men|males|guys|blokes|dudes|gentlemen|husband|father|dad|daddy", "man"),
+    (r"sun ?glasses|shades(?! of\b)", "eyeglasses"),
+    (r"men|males|guys|blokes|dudes|gentlemen|husband|father|dad(?! (?:hat|cap)\b)|daddy", "man"),
     (r"women|ladies|females|girls|gals|wife|mother|mom|mum|mommy|mummy", "woman"),
+    (r"boys", "boy"),
+    (r"smiles(?! of\b)", "smile"),
     (r"grandmas?|grandmothers?|granny|grannies|nana", "old woman"),
     (r"grandpas?|grandfathers?|gramps|gran?ddads?", "old man"),
     (r"teenagers?|teens?|adolescents?|youngsters?|kids?|child(?:ren)?", "young person"),
     (r"teenaged?|adolescent", "young"),
-    (r"fat|overweight|obese", "chubby"),
+    (r"fat(?! (?:nose|lips?)\b)|overweight|obese", "chubby"),
     (r"giggling", "laughing"),
     (r"dark hair(?! (?:on|in|over|at)\b)", "dark brown hair"),
     (r"dark[- ]haired", "brown-haired"),
+    (r"(black|brown|blonde?|gr[ae]y|wavy|straight) haired", r"\1-haired"),
 ))  # fmt: skip
 _HAIRLESS = re.compile(
     r"\s*\b(?:with no|without(?: any)?|no) hair(?: on (?:his|her|their|the) head)?\b(?! (?:on|in|over|at)\b)",
     re.IGNORECASE,
 )
+_HAIR = "(?:black|brown|blonde?|gr[ae]y|straight|wavy|curly)"
 _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed, said in (
-    (r"(?:(?:is|does|do|did|are|has|have|was|can|should)n['’]?t|never|neither)\b", "not"),
+    (r"(?:(?:is|does|do|did|are|has|have|was|were|ca|wo|could|would|should)n['’]?t|cannot|never|neither)\b", "not"),
     (r"nor\b", "or"),
     (r"(?:w/o|minus|lacking|lacks|sans|devoid of|free of)(?!\w)", "without"),
-    (r"non-?(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
+    (r"non(?:-|(?=smil|attract|beard))(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
     (r"(?<!-)(?!make-?up)(\w+)-free\b", r"without \1,"),
+    (rf"hair (?:is |that is |was )?not {_HAIR},? but ({_HAIR})\b(?! hair)", r"hair is \1"),
+    (rf"({_HAIR}) but not ({_HAIR}) hair\b", r"\1 hair, not \2 hair"),
+    (r"(?:without|no)(?: any)?(?: the)? hair (?:on|from) (?:his|her|the) (?:face|chin)\b", "no facial hair"),
 ))  # fmt: skip
 # a denial; what ends it, unless it is part of what is denied ("not wearing a hat"); a comma; "and" and "or"
 _MARK = re.compile(
     r"\b(without|not|no)\b"
-    r"|((?<!\bnot )(?<!\bno )(?<!\bor )(?<!\bhair )\b(?:with|but|wearing|wears|has|have|is|in|who)\b|[.;|])"
+    r"|((?<!\bnot )(?<!\bno )(?<!\bor )(?<!\bhair )\b"
+    r"(?:with|but|wearing|wears|has|have|is|in(?![- ](?:years|focus)\b)|who|of(?= (?:an?|the)\b))\b|[.;|])"
     r"|(,)|\b(and|or)\b",
     re.IGNORECASE,
 )
@@ -53,6 +61,7 @@ LONGEST = 1000
 _OWNS = re.compile(r"\b(?:with|has|have|having|wearing|wears)\b[^.;]*$", re.IGNORECASE)
 _WHOLE = ("Smiling", "Male", "Young", "Bald", "Attractive", "Chubby", "Blurry", "Mouth_Slightly_Open")
 """Said of a person or picture as a whole: "no glasses and smiling" denies the glasses alone."""
+_SEXES = (re.compile(r"\b(?:he|his|him)\b", re.IGNORECASE), re.compile(r"\b(?:she|her|hers)\b", re.IGNORECASE))
 _GOES = ("Goatee", "Mustache", "Sideburns", "5_o_Clock_Shadow", "Bags_Under_Eyes", "Double_Chin")
 """What can go besides what captions deny: "remove the hat and the goatee"."""
 
@@ -87,6 +96,9 @@ def read_prompt(prompt: str, negative: str = "", known: Callable[[str], bool] = 
     never = [name for name, present in facts.items() if not present and not _deniable(name)]
     text = plain
     if facts and (never or not orderly or not usual or not np.array_equal(named, read_caption(plain))):
+        his, her = (bool(pronoun.search(plain)) for pronoun in _SEXES)
+        if his != her:  # the words around the pronoun are gone
+            facts.setdefault("Male", his)
         text = _denying_last({name: present for name, present in facts.items() if name not in never})
         away = ", ".join([*([away] if away else []), *(lexicon().present[INDEX[name]].canonical[1] for name in never)])
     return Typed(text, away, plain, (text, away) != (prompt, negative))
@@ -168,14 +180,12 @@ def _read(text: str) -> tuple[np.ndarray, bool]:
     alone = False  # "with no lipstick, a necklace and a hat" denies the first alone
     for mark in (*marks, None):
         part = text[at : mark.start() if mark else len(text)]
-        said = _read_part(part, denied, listed)
-        if denied and not said.any():
-            said = read_caption(f"{word} {part}")  # "no hair on his face" is a wording of its own
-        if denied and np.any(said) and not np.array_equal(said, read_caption(part)):
-            denied_of = np.where(said != 0, said, denied_of).astype(np.int8)
-        else:
-            orderly = orderly and not (said.any() and denied_of.any())
-            there = np.where(said != 0, said, there).astype(np.int8)
+        lacking, said = _read_part(part, denied, listed)
+        if denied and not (lacking.any() or said.any()):
+            lacking = read_caption(f"{word} {part}")  # "no facial hair" is a wording of its own
+        denied_of = np.where(lacking != 0, lacking, denied_of).astype(np.int8)
+        orderly = orderly and not (said.any() and denied_of.any())
+        there = np.where(said != 0, said, there).astype(np.int8)
         if mark is None:
             whole = read_caption(text)  # what only the whole says: "wavy, flowing hair"
             there = np.where((there == 0) & (denied_of == 0) & (whole > 0), whole, there)
@@ -195,21 +205,34 @@ def _goes_on(text: str, at: int, marks: list[re.Match[str]], alone: bool) -> boo
     """Whether a denial goes on behind the comma before `at`: in a list of things that ends in "or", or in "and"."""
     until = next((after.start() for after in marks if after.start() >= at and (after[1] or after[2])), len(text))
     clause = text[at:until]
-    first = set(np.flatnonzero(read_caption(re.split(r",|\band\b|\bor\b", clause)[0])).tolist())
+    items = (item for item in re.split(r",|\band\b|\bor\b", clause) if item.strip())  # "a hat, or a beard": the last
+    first = set(np.flatnonzero(read_caption(next(items, ""))).tolist())
     return bool(re.search(r"\bor\b" if alone else r"\b(?:and|or)\b", clause)) and bool(first) and first <= _things()
 
 
-def _read_part(part: str, denied: bool, listed: bool) -> np.ndarray:
-    """What a part of a description names, which may be denied; listed: "and" stands before it."""
-    said = read_caption(part)
+def _read_part(part: str, denied: bool, listed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """What a part of a description denies, and what it says is there; listed: "and" stands before it."""
+    said, nothing = read_caption(part), np.zeros(len(ATTRIBUTES), np.int8)
     if not denied or (listed and said.any() and not set(np.flatnonzero(said).tolist()) <= _things()):
-        return said  # "no glasses and a big nose"
+        return nothing, said  # "no glasses and a big nose"
     without = read_caption(f"without {part}")
     right = (said != 0) & (without == -said)  # a goatee that is gone leaves the beard, as captions have it
     found = np.where(right, without, 0).astype(np.int8) if right.any() else -said
+    if np.count_nonzero(said) < 2:
+        return found, nothing
+    # "no glasses young man" denies the first alone: who he is, is said of him; but "no wavy blond hair" both
+    whole = np.array([name in _WHOLE for name in ATTRIBUTES]) & (said != 0) & ~_named_first(part)
     male = INDEX["Male"]
-    if said[male] and np.count_nonzero(said) > 1:  # "not young man" is a man
-        found[male] = said[male]
-        others = (said != 0) & (np.arange(len(said)) != male)
-        found = np.where(others & (found == 0), -said, found).astype(np.int8)
-    return found
+    if said[male]:  # "not a boy" is a man
+        whole[male] = True
+        found = np.where(found == 0, -said, found).astype(np.int8)
+    return np.where(whole, 0, found).astype(np.int8), np.where(whole, said, 0).astype(np.int8)
+
+
+def _named_first(part: str) -> np.ndarray:
+    """bool [40]: what the first words of a part name, as few as name anything."""
+    for word in re.finditer(r"\S+", part):
+        said = read_caption(part[: word.end()])
+        if said.any():
+            return said != 0
+    return np.zeros(len(ATTRIBUTES), dtype=bool)
