@@ -55,6 +55,18 @@ def named(text: str) -> dict[str, int]:
         ("boys who aren't smiling", "young man, not smiling", ""),
         ("a woman, no smile, getting on in years", "old woman, not smiling", ""),
         ("nonsmiling woman", "woman, not smiling", ""),
+        ("not gray haired man", "man", "gray hair"),
+        ("old but not gray man", "old man", "gray hair"),
+        ("gray but not old man", "young man with gray hair", ""),
+        ("bald but not old man", "young bald man", ""),
+        ("black haired not smiling young woman", "young woman with black hair, not smiling", ""),
+        ("a man with no glasses on his face", "man, without glasses", ""),
+        ("a man that has no hair", "a man, bald", ""),
+        ("man lacking hair", "bald man", ""),
+        ("why not a woman", "woman", ""),
+        ("not only smiling but also young woman", "smiling young woman", ""),
+        ("not really a man", "woman", ""),
+        ("smiling-woman", "smiling woman", ""),
         ("woman, not smiling, the photo is in-focus", "sharp photo of a woman, not smiling", ""),
     ],
 )
@@ -70,7 +82,8 @@ def test_in_the_captions_words(typed: str, text: str, negative: str) -> None:
      "man who is not wearing a hat", "a cyberpunk man", "bald woman with long blond hair", "makeup-free woman",
      "without glasses, beard or hat", "hair off her forehead, no bangs", "a man without glasses, a hat, or a beard",
      "a woman without earrings, necklace, and lipstick", "a nondescript young man with glasses", "nonchalant woman",
-     "portrait without watermark of a smiling woman", "hair in shades of gray, woman", "a dad hat", "a fat nose"],
+     "portrait without watermark of a smiling woman", "hair in shades of gray, woman", "a dad hat", "a fat nose",
+     "not a tall man, smiling"],
 )  # fmt: skip
 def test_what_captions_could_say_stays_as_it_is(text: str) -> None:
     assert read_prompt(text) == (text, "", text, False)

@@ -20,7 +20,8 @@ from celebgen_cli.data.captions.reading import read_caption
 _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
     (r"sun ?glasses|shades(?! of\b)", "eyeglasses"),
     (r"men|males|guys|blokes|dudes|gentlemen|husband|father|dad(?! (?:hat|cap)\b)|daddy", "man"),
-    (r"women|ladies|females|girls|gals|wife|mother|mom|mum|mommy|mummy", "woman"),
+    (r"girls", "girl"),
+    (r"women|ladies|females|gals|wife|mother|mom|mum|mommy|mummy", "woman"),
     (r"boys", "boy"),
     (r"smiles(?! of\b)", "smile"),
     (r"grandmas?|grandmothers?|granny|grannies|nana", "old woman"),
@@ -32,18 +33,28 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (r"dark hair(?! (?:on|in|over|at)\b)", "dark brown hair"),
     (r"dark[- ]haired", "brown-haired"),
     (r"(black|brown|blonde?|gr[ae]y|wavy|straight) haired", r"\1-haired"),
+    (r"gr[ae]y (?=(?:man|woman|person|lady|guy|male|female|celebrity)\b)", "gray-haired "),
+    (r"gr[ae]y(?= but not (?:an? )?(?:old|young|bald|smiling)\b)", "gray-haired"),
+    (r"(smiling|bald|old|young|blonde?|attractive|bearded)-(?=(?:man|woman|person|lady|girl|boy|guy)\b)", r"\1 "),
 ))  # fmt: skip
 _HAIRLESS = re.compile(
-    r"\s*\b(?:with no|without(?: any)?|no) hair(?: on (?:his|her|their|the) head)?\b(?! (?:on|in|over|at)\b)",
+    r"\s*\b(?:(?:(?:that|who) )?ha(?:s|ve) )?(?:with no|without(?: any)?|no) hair"
+    r"(?: on (?:his|her|their|the) head)?\b(?! (?:on|in|over|at)\b)",
     re.IGNORECASE,
+)
+_WORN = (
+    "(?:(?:eye)?glasses|hat|cap|make-?up|lipstick|beard|m(?:o)?ustache|goatee|earrings|necklace|tie|necktie|bangs|smile)"
 )
 _HAIR = "(?:black|brown|blonde?|gr[ae]y|straight|wavy|curly)"
 _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed, said in (
+    (r"not only\b|why not\b", ""),
     (r"(?:(?:is|does|do|did|are|has|have|was|were|ca|wo|could|would|should)n['’]?t|cannot|never|neither)\b", "not"),
     (r"nor\b", "or"),
     (r"(?:w/o|minus|lacking|lacks|sans|devoid of|free of)(?!\w)", "without"),
     (r"non(?:-|(?=smil|attract|beard))(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
     (r"(?<!-)(?!make-?up)(\w+)-free\b", r"without \1,"),
+    (rf"((?:no|without)(?: any)? {_WORN}) (?:on|over|in) (?:his|her|their|the) "
+     r"(?:face|head|lips|eyes|nose|neck|ears)\b", r"\1"),
     (rf"hair (?:is |that is |was )?not {_HAIR},? but ({_HAIR})\b(?! hair)", r"hair is \1"),
     (rf"({_HAIR}) but not ({_HAIR}) hair\b", r"\1 hair, not \2 hair"),
     (r"(?:without|no)(?: any)?(?: the)? hair (?:on|from) (?:his|her|the) (?:face|chin)\b", "no facial hair"),
@@ -56,6 +67,8 @@ _MARK = re.compile(
     r"|(,)|\b(and|or)\b",
     re.IGNORECASE,
 )
+_FILLERS = frozenset(("a", "an", "the", "any", "really", "actually", "just", "even", "such"))
+"""Words between a denial and what it denies."""
 LONGEST = 1000
 """Letters of a prompt that are looked through for denials: far more than a text encoder reads."""
 _OWNS = re.compile(r"\b(?:with|has|have|having|wearing|wears)\b[^.;]*$", re.IGNORECASE)
@@ -96,7 +109,7 @@ def read_prompt(prompt: str, negative: str = "", known: Callable[[str], bool] = 
     never = [name for name, present in facts.items() if not present and not _deniable(name)]
     text = plain
     if facts and (never or not orderly or not usual or not np.array_equal(named, read_caption(plain))):
-        his, her = (bool(pronoun.search(plain)) for pronoun in _SEXES)
+        his, her = (bool(pronoun.search(prompt)) for pronoun in _SEXES)
         if his != her:  # the words around the pronoun are gone
             facts.setdefault("Male", his)
         text = _denying_last({name: present for name, present in facts.items() if name not in never})
@@ -149,7 +162,7 @@ def _denying_last(facts: dict[str, bool]) -> str:
         text = statement.canonical[1]
         if text.startswith("not "):
             tail.append(text)
-        elif "without" in statement.slots:
+        elif "without" in statement.slots and (not present or name == "No_Beard"):  # who has no hair is bald
             lacking.append(statement.slots["without"].phrases[0].text.replace("<their> ", ""))
         else:
             there[name] = present
@@ -219,9 +232,11 @@ def _read_part(part: str, denied: bool, listed: bool) -> tuple[np.ndarray, np.nd
     right = (said != 0) & (without == -said)  # a goatee that is gone leaves the beard, as captions have it
     found = np.where(right, without, 0).astype(np.int8) if right.any() else -said
     if np.count_nonzero(said) < 2:
-        return found, nothing
+        # "not a man" is a woman, and "not a tall man" a man of whom nothing else is known
+        other = said[INDEX["Male"]] and not _FILLERS.issuperset(_naming(part).lower().split()[:-1])
+        return (nothing, said) if other else (found, nothing)
     # "no glasses young man" denies the first alone: who he is, is said of him; but "no wavy blond hair" both
-    whole = np.array([name in _WHOLE for name in ATTRIBUTES]) & (said != 0) & ~_named_first(part)
+    whole = np.array([name in _WHOLE for name in ATTRIBUTES]) & (said != 0) & (read_caption(_naming(part)) == 0)
     male = INDEX["Male"]
     if said[male]:  # "not a boy" is a man
         whole[male] = True
@@ -229,10 +244,7 @@ def _read_part(part: str, denied: bool, listed: bool) -> tuple[np.ndarray, np.nd
     return np.where(whole, 0, found).astype(np.int8), np.where(whole, said, 0).astype(np.int8)
 
 
-def _named_first(part: str) -> np.ndarray:
-    """bool [40]: what the first words of a part name, as few as name anything."""
-    for word in re.finditer(r"\S+", part):
-        said = read_caption(part[: word.end()])
-        if said.any():
-            return said != 0
-    return np.zeros(len(ATTRIBUTES), dtype=bool)
+def _naming(part: str) -> str:
+    """The first words of a part, as few as name anything."""
+    ends = (word.end() for word in re.finditer(r"\S+", part))
+    return next((part[:end] for end in ends if read_caption(part[:end]).any()), part)
