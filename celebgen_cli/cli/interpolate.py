@@ -55,7 +55,7 @@ def interpolate(
     from celebgen_cli.editing.between import interpolate as work
     from celebgen_cli.editing.results import check_free, described, picture_path, write_gif, write_picture
     from celebgen_cli.pipeline import load_model
-    from celebgen_cli.sampling.jobs import Job, reading, resolve
+    from celebgen_cli.sampling.jobs import Job, beginning_of, reading, resolve
     from celebgen_cli.sampling.settings import check_path, check_prompt
 
     prompts, seeds = (check_prompt(start), check_prompt(end)), (seed, seed if end_seed is None else end_seed)
@@ -84,8 +84,8 @@ def interpolate(
     }  # fmt: skip
     for i, single in enumerate(singles):
         metadata = described(painter, "interpolate", {**what, "frames": frames, "share": shares[i]})
-        text = f"{start} -> {end} ({shares[i]:.3f})\nSteps: {settings['steps']}, Sampler: {settings['sampler']}"
-        write_picture(single, faces[i], metadata, f"{text}, CFG scale: {settings['guidance']}, Seed: {seed}", force)
+        text = beginning_of(f"{start} -> {end} ({shares[i]:.3f})", "", settings)
+        write_picture(single, faces[i], metadata, f"{text}, Seed: {seed}", force)
     write_gif(path, faces, seconds, back, force)
     for i, single in enumerate(singles):
         if json:

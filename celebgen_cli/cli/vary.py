@@ -43,7 +43,7 @@ def vary(
     from celebgen_cli.images import encode_png, read_pixels
     from celebgen_cli.images import grid as sheet_of
     from celebgen_cli.pipeline import load_model
-    from celebgen_cli.sampling.jobs import Job, again, metadata_of, reading, resolve
+    from celebgen_cli.sampling.jobs import Job, again, beginning_of, metadata_of, reading, resolve
     from celebgen_cli.sampling.outputs import slug
     from celebgen_cli.sampling.settings import Seeds, check_path
 
@@ -71,9 +71,7 @@ def vary(
         faces = work(painter, typed.text, own, new, amount, settings, batch_size=batch_size, callback=update)
     for face, path, s in zip(faces, paths, new, strict=True):
         metadata = described(painter, "vary", {"of": of, "amount": amount, "seed": s})
-        text = (
-            f"{prompt}\nSteps: {settings['steps']}, Sampler: {settings['sampler']}, CFG scale: {settings['guidance']}"
-        )
+        text = beginning_of(prompt, of["negative"], settings)
         # the names that other tools use for the same mixture
         write_picture(
             path, face, metadata,

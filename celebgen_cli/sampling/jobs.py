@@ -96,13 +96,17 @@ def metadata_of(
     }  # fmt: skip
 
 
+def beginning_of(prompt: str, negative: str, settings: Mapping[str, Any]) -> str:
+    """How `parameters` of a picture begins: the prompts and how they were drawn."""
+    away, pag = f"\nNegative prompt: {negative}" if negative else "", ", PAG: on" if settings["pag"] else ""
+    steered = f"CFG scale: {settings['guidance']}{pag}"
+    return f"{prompt}{away}\nSteps: {settings['steps']}, Sampler: {settings['sampler']}, {steered}"
+
+
 def parameters_of(metadata: Mapping[str, Any]) -> str:
     """The settings as one text, the form that other tools show."""
-    negative = f"\nNegative prompt: {metadata['negative']}" if metadata["negative"] else ""
-    pag = ", PAG: on" if metadata["pag"] else ""
     return (
-        f"{metadata['prompt']}{negative}\nSteps: {metadata['steps']}, Sampler: {metadata['sampler']}, "
-        f"CFG scale: {metadata['guidance']}{pag}, Seed: {metadata['seed']}, "
+        f"{beginning_of(metadata['prompt'], metadata['negative'], metadata)}, Seed: {metadata['seed']}, "
         f"Size: {metadata['size']}x{metadata['size']}, "
         f"Model hash: {metadata['model_sha256'][:10]}, Model: {metadata['model']}, Version: celebgen {__version__}"
     )

@@ -133,13 +133,18 @@ def test_interpolate_reads_prompts_as_sample_does(here: Path, chain: Chain) -> N
 
 
 def test_vary_by_amount_0_is_the_picture_itself(here: Path, chain: Chain) -> None:
-    picture = run(chain, "sample", "old man", "--seed", 1, "--steps", 3, "--negative", "hat").stdout.strip()
+    words = ("sample", "old man", "--seed", 1, "--steps", 3, "--negative", "hat", "--pag")
+    picture = run(chain, *words).stdout.strip()
     out = run(chain, "vary", picture, "-n", 3, "--amount", 0, "-o", "near", "--grid", "sheet.png")
     *faces, sheet = map(Path, out.stdout.splitlines())
     assert [p.name for p in faces] == [f"0000-1-old-man_0_{seed}.png" for seed in (0, 2, 3)]  # 1 is the face's own
     for path in faces:
         assert np.abs(read_pixels(path).astype(int) - read_pixels(Path(picture))).max() <= 1
     assert read_metadata(faces[0])["vary"]["of"] == read_metadata(Path(picture))
+    with Image.open(picture) as before, Image.open(faces[0]) as after:  # the settings in the same words
+        told = before.text["parameters"].partition(", Size")[0]  # type: ignore[attr-defined]
+        assert after.text["parameters"].startswith(told.replace("Seed: 1", "Seed: 1, Variation seed: 0"))  # type: ignore[attr-defined]
+        assert "\nNegative prompt: hat\n" in told and ", PAG: on, " in told
     assert read_pixels(sheet).shape == (66, 66, 3)
 
 

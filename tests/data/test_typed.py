@@ -63,6 +63,7 @@ def named(text: str) -> dict[str, int]:
         ("a man with no glasses on his face", "man, without glasses", ""),
         ("a man that has no hair", "a man, bald", ""),
         ("man lacking hair", "bald man", ""),
+        ("a guy without any hair or glasses", "a guy, bald, without glasses", ""),
         ("why not a woman", "woman", ""),
         ("not only smiling but also young woman", "smiling young woman", ""),
         ("not really a man", "woman", ""),

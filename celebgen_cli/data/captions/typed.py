@@ -39,7 +39,7 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
 ))  # fmt: skip
 _HAIRLESS = re.compile(
     r"\s*\b(?:(?:(?:that|who) )?ha(?:s|ve) )?(?:with no|without(?: any)?|no) hair"
-    r"(?: on (?:his|her|their|the) head)?\b(?! (?:on|in|over|at)\b)",
+    r"(?: on (?:his|her|their|the) head)?\b(?! (?:on|in|over|at)\b)( n?or\b)?",
     re.IGNORECASE,
 )
 _WORN = (
@@ -122,7 +122,7 @@ def plain_words(text: str, known: Callable[[str], bool] = lambda words: False) -
 
     known: as for `read_prompt`.
     """
-    return _replaced(_NEGATORS, _HAIRLESS.sub(", bald", _replaced(_SYNONYMS, text, known))).removeprefix(", ")
+    return _replaced(_NEGATORS, _HAIRLESS.sub(_bald, _replaced(_SYNONYMS, text, known))).removeprefix(", ")
 
 
 def read_typed(text: str) -> np.ndarray:
@@ -131,6 +131,10 @@ def read_typed(text: str) -> np.ndarray:
     Of two that contradict one another what is there counts: "sunglasses without glasses" has glasses.
     """
     return _read(plain_words(text))[0]
+
+
+def _bald(found: re.Match[str]) -> str:
+    return ", bald, without" if found[1] else ", bald"
 
 
 def _replaced(
