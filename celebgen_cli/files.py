@@ -52,7 +52,7 @@ def atomic_path(path: Path, new: bool = False) -> Iterator[Path]:
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
-    """Give a file another name, unless that is taken: of two processes that do so at once, one fails.
+    """Give a file another name, unless a file has it: of two processes that do so at once, one fails.
 
     Raises:
         FileExistsError: it is taken.
@@ -60,7 +60,9 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        raise
+        if os.path.exists(path):
+            raise
+        os.replace(temporary, path)  # a link that leads nowhere
     except OSError as error:  # some file systems have no second names
         if os.path.lexists(path):
             raise FileExistsError(path) from error

@@ -56,6 +56,11 @@ def test_of_two_that_write_a_new_file_one_fails(tmp_path: Path, monkeypatch: pyt
     assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
     atomic_write_bytes(path, b"third")
     assert path.read_bytes() == b"third"
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    if links:
+        atomic_write_bytes(path, b"fourth", new=True)
+        assert path.read_bytes() == b"fourth" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
