@@ -27,7 +27,7 @@ def jobs(*prompts: str) -> list[Job]:
 
 
 def test_ten_thousand_prompts_in_constant_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("celebgen_cli.files.atomic_write_bytes", lambda path, data: None)
+    monkeypatch.setattr("celebgen_cli.files.atomic_write_bytes", lambda path, data, new: None)
     monkeypatch.setattr(batches, "encoded", lambda *_: b"")  # Pillow leaves cycles, which would measure the collector
     monkeypatch.setattr(sys, "intern", str)  # pathlib interns the parts of paths, which Python 3.12 keeps for ever
     taken = 0
