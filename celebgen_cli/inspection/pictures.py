@@ -45,7 +45,8 @@ def _again(picture: Path, kind: str, done: Mapping[str, Any]) -> str | None:
     if kind == "sample":
         return command("celebgen", "sample", "--from", picture) if "prompt" in done and "seed" in done else None
     name = done.get("model")
-    boxed = read_json(BOX / "model.json").get("name") if (BOX / "model.json").is_file() else None
+    box = read_json(BOX / "model.json") if (BOX / "model.json").is_file() else {}
+    boxed = box.get("name")
     of: list[object] = [] if name in (None, boxed) else ["--model", name]
     if kind == "interpolate":
         seeds = dict(zip(("seed", "end-seed"), done.get("seeds") or (), strict=False))
@@ -55,8 +56,19 @@ def _again(picture: Path, kind: str, done: Mapping[str, Any]) -> str | None:
     if kind == "vary":
         return command("celebgen", "vary", "FACE.png", "-n", 1, *_options(done, ("amount", "seed")), *of)
     how = _options(done, ("strength", "method", "steps", "guidance", "seed"))
-    negative = ["--negative", done["negative"]] if done.get("negative") else []
-    return command("celebgen", "edit", "PHOTO", done.get("prompt", ""), *negative, *how, *of)
+    if done.get("negative"):
+        how = ["--negative", done["negative"], *how]
+    if done.get("target") == done.get("prompt"):  # these very words, of a source that was given
+        how += ["--source", done.get("source", "")]
+    if done.get("detail") not in (None, done.get("method") == "invert"):
+        how.append("--detail" if done["detail"] else "--no-detail")
+    if done.get("calibrate") is False:
+        how.append("--no-calibrate")
+    if done.get("cut") == "already":
+        how += ["--already", box.get("crop", "CROP") if name in (None, boxed) else "CROP"]
+    if done.get("landmarks"):
+        how += ["--landmarks", "LANDMARKS"]
+    return command("celebgen", "edit", "PHOTO", done.get("prompt", ""), *how, *of)
 
 
 def _options(done: Mapping[str, Any], names: Sequence[str]) -> list[object]:

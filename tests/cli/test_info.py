@@ -192,13 +192,21 @@ def test_what_a_picture_says_makes_it_again(chain: Chain, tmp_path: Path, monkey
     assert out.exit_code == 0, out.stderr
     assert Path("way/frame_0001.png").read_bytes() == Path("q/frame_0001.png").read_bytes()
     Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save("photo.png")
-    edit = ("edit", "photo.png", "old man", "--method", "noise", "--seed", 5, "--steps", 2, "--negative", "hat",
-            "--model", chain.model)  # fmt: skip
-    assert invoke(*edit, "-o", "e.png").exit_code == 0
-    again = shlex.split(told("e.png")["To make it again"])
-    assert invoke(*["photo.png" if w == "PHOTO" else w for w in again[1:-1]], chain.model, "-o", "f.png").exit_code == 0
-    with Image.open("e.png") as first, Image.open("f.png") as second:
-        assert np.array_equal(np.asarray(first), np.asarray(second))
+    pixels = []
+    for number, more in enumerate([
+        ("--method", "noise", "--seed", 5, "--negative", "hat"), ("--source", "young man", "--no-detail"),
+        ("--source", "", "--already", "face178", "--no-calibrate"), (),
+    ]):  # fmt: skip
+        made = f"{number}.png"
+        edit = ("edit", "photo.png", "old man", "--steps", 2, *more, "--model", chain.model)
+        assert invoke(*edit, "-o", made).exit_code == 0
+        said = shlex.split(told(made)["To make it again"])
+        again = [{"PHOTO": "photo.png", "CROP": "face178"}.get(word, word) for word in said[1:-1]]
+        assert invoke(*again, chain.model, "-o", "again.png", "--force").exit_code == 0
+        with Image.open(made) as first, Image.open("again.png") as second:
+            pixels.append(np.asarray(first))
+            assert np.array_equal(pixels[-1], np.asarray(second)), said
+    assert len({one.tobytes() for one in pixels}) == 4
 
 
 def test_why_a_run_stopped(chain: Chain, tmp_path: Path) -> None:
