@@ -1,4 +1,4 @@
-"""How far the refit of a CVAE's prior is: read from the run's folder alone, without torch."""
+"""How far a run is, and whether the refit of its prior is due: read from its folder alone, without torch."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -98,6 +98,22 @@ def test_words_that_the_text_encoder_knows_need_no_synonym() -> None:
     assert read_prompt("grandma in shades", known=lambda words: words == "grandma").text == "grandma in eyeglasses"
 
 
+@pytest.mark.parametrize(
+    ("typed", "text", "negative"),
+    [
+        ("not gray haired man", "man", "gray hair"),
+        ("a black haired man with no glasses and a beard", "man with black hair and a beard, without glasses", ""),
+        ("a woman who never smiles", "woman, not smiling", ""),
+        ("gray but not old man", "young man with gray hair", ""),
+        ("grandma in shades", "grandma in shades", ""),
+        ("grandma in shades without a hat", "grandma in shades without a hat", ""),
+    ],
+)
+def test_who_knows_every_word_is_told_of_denials_all_the_same(typed: str, text: str, negative: str) -> None:
+    """The words of "gray haired" are in captions, but not so, and what is worded anew loses what is not understood."""
+    assert read_prompt(typed, known=lambda words: True)[:2] == (text, negative)
+
+
 @pytest.mark.parametrize("first", ["glasses", "a hat", "a beard", "bangs", "earrings", "makeup"])
 @pytest.mark.parametrize("second", ["smiling", "with a big nose", "wearing a necktie", "with gray hair", "old"])
 def test_what_follows_a_denial_is_there(first: str, second: str) -> None:

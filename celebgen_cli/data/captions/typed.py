@@ -98,17 +98,21 @@ def read_prompt(prompt: str, negative: str = "", known: Callable[[str], bool] = 
     A prompt is worded anew only where it denies what captions never deny, or goes on behind a denial; words that name
     nothing are then left out. A denied attribute without a caption's denial goes to the negative prompt.
 
-    known: whether the text encoder has learned some words, which then have no need of a synonym.
+    known: whether the text encoder has learned some words, which then have no need of a synonym where nothing is
+        worded anew.
     """
     if len(prompt) > LONGEST:
         return Typed(prompt, negative, prompt, False)
     plain, away = plain_words(prompt, known), plain_words(negative, known)
     usual = _replaced(_NEGATORS, prompt) == prompt  # the denials are those of captions
-    named, orderly = _read(plain)
+    # what is denied, and of whom, is worded anew: there no word need be one that the encoder knows
+    understood = plain_words(prompt)
+    understood = understood if any(mark[1] for mark in _MARK.finditer(understood)) else plain
+    named, orderly = _read(understood)
     facts = {ATTRIBUTES[i]: bool(named[i] > 0) for i in np.flatnonzero(named)}
     never = [name for name, present in facts.items() if not present and not _deniable(name)]
     text = plain
-    if facts and (never or not orderly or not usual or not np.array_equal(named, read_caption(plain))):
+    if facts and (never or not orderly or not usual or not np.array_equal(named, read_caption(understood))):
         his, her = (bool(pronoun.search(prompt)) for pronoun in _SEXES)
         if his != her:  # the words around the pronoun are gone
             facts.setdefault("Male", his)
