@@ -115,7 +115,8 @@ def _enter(tables: _Tables, statement: Statement) -> None:
             says = (phrase.says_yes, phrase.says_no)
             _put(tables.lacking if slot == "without" else tables.plain, phrase.text, says)
             split = _split(phrase.text)
-            if slot == "with" and len(split) > 1 and split[-1] in _SHARED:
+            shares = len(split) > 1 and split[-1] in _SHARED and split[0] != "no"  # "no" is no kind of hair
+            if slot == "with" and shares:
                 tables.modifiers.setdefault(split[-1], {}).setdefault(split[:-1], says)
     for phrase in statement.keyword.phrases if statement.keyword else ():
         if not phrase.text.startswith("without "):

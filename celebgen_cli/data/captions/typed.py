@@ -62,8 +62,9 @@ _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed
 # a denial; what ends it, unless it is part of what is denied ("not wearing a hat"); a comma; "and" and "or"
 _MARK = re.compile(
     r"\b(without|not|no)\b"
-    r"|((?<!\bnot )(?<!\bno )(?<!\bor )(?<!\bhair )\b"
-    r"(?:with|but|wearing|wears|has|have|is|in(?![- ](?:years|focus)\b)|who|of(?= (?:an?|the)\b))\b|[.;|])"
+    r"|((?<!\bnot )(?<!\bwithout )(?<!\bno )(?<!\bor )(?<!\bhair )\b"
+    r"(?:with|but|wearing|wears|has|have|is|in(?![- ](?:years|focus)\b)|who"
+    r"|(?<!\bhint )(?<!\btrace )(?<!\bsign )of(?= (?:an?|the)\b))\b|[.;|])"
     r"|(,)|\b(and|or)\b",
     re.IGNORECASE,
 )
