@@ -17,7 +17,18 @@ from celebgen_cli.data.captions.grammar import prompt_for
 from celebgen_cli.data.captions.lexicon import lexicon
 from celebgen_cli.data.captions.reading import read_caption
 
+_YEARS = r"(?:[- ]?years?[- ]old|[- ]?y/?o)"
+_DECADE = r"\s*,?\s*in (?:his|her|their) (?:early |mid[- ]?|late )?"
+_YOUNG, _OLD = r"(?:[12]?\d|3[0-5])", r"(?:5[5-9]|[6-9]\d|1[01]\d)"  # CelebA calls most people below forty young
 _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
+    (rf"an {_YOUNG}{_YEARS}", "a young"),  # before "years old" is taken for old
+    (rf"{_YOUNG}{_YEARS}", "young"),
+    (rf"a {_OLD}{_YEARS}", "an old"),
+    (rf"{_OLD}{_YEARS}", "old"),
+    (rf"\s*,\s*\d+{_YEARS}(?=\s*(?:,|$))|\d+{_YEARS}(?: (?=\w))?", ""),
+    (rf"\s*,?\s*aged? {_YOUNG}|{_DECADE}(?:20|twentie)['’]?s", ", young"),
+    (rf"\s*,?\s*aged? {_OLD}|{_DECADE}(?:[6-9]0|sixtie|seventie|eightie|ninetie)['’]?s", ", old"),
+    (r"\s*,?\s*aged? \d+", ""),
     (r"sun ?glasses|shades(?! of\b)", "eyeglasses"),
     (r"men|males|guys|blokes|dudes|gentlemen|husband|father|dad(?! (?:hat|cap)\b)|daddy", "man"),
     (r"girls", "girl"),
@@ -32,7 +43,12 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (r"giggling", "laughing"),
     (r"dark hair(?! (?:on|in|over|at)\b)", "dark brown hair"),
     (r"dark[- ]haired", "brown-haired"),
-    (r"(black|brown|blonde?|gr[ae]y|wavy|straight) haired", r"\1-haired"),
+    (r"(black|brown|blonde?|gr[ae]y|wavy|straight|curly|white|silver|golden|fair|raven) haired", r"\1-haired"),
+    (r"(fair|pale|light) skinned", r"\1-skinned"),
+    (r"(rosy|red|pink|chubby|round) cheeked", r"\1-cheeked"),
+    (r"(big|large|pointy|broad|sharp) nosed", r"\1-nosed"),
+    (r"good looking", "good-looking"),
+    (r"(with|without|no|wearing|any|heavy) make up", r"\1 makeup"),
     (r"gr[ae]y (?=(?:man|woman|person|lady|guy|male|female|celebrity)\b)", "gray-haired "),
     (r"gr[ae]y(?= but not (?:an? )?(?:old|young|bald|smiling)\b)", "gray-haired"),
     (r"(smiling|bald|old|young|blonde?|attractive|bearded)-(?=(?:man|woman|person|lady|girl|boy|guy)\b)", r"\1 "),
@@ -50,7 +66,8 @@ _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed
     (r"not only\b|why not\b", ""),
     (r"(?:(?:is|does|do|did|are|has|have|was|were|ca|wo|could|would|should)n['’]?t|cannot|never|neither)\b", "not"),
     (r"nor\b", "or"),
-    (r"(?:w/o|minus|lacking|lacks|sans|devoid of|free of)(?!\w)", "without"),
+    (r"(?:w/o(?:ut)?|minus|lacking|lacks|sans|devoid of|free of)(?!\w)", "without"),
+    (r"non (?=(?:smiling|bald|blonde?|bearded|young|old|attractive)\b)", "not "),
     (r"non(?:-|(?=smil|attract|beard))(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
     (r"(?<!-)(?!make-?up)(\w+)-free\b", r"without \1,"),
     (rf"((?:no|without)(?: any)? {_WORN}) (?:on|over|in) (?:his|her|their|the) "

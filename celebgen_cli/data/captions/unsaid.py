@@ -14,10 +14,10 @@ _NOUNS = frozenset((
 ))  # fmt: skip
 _ENDS = frozenset((
     "a", "an", "the", "his", "her", "their", "my", "and", "or", "but", "with", "without", "no", "not", "of", "in",
-    "on", "to", "over", "under", "from", "for", "at", "by", "is", "are", "has", "have", "wearing", "wears", "who",
-    "that", "this", "some", "any", "very", "so", "both", "like", "all", "i", "me", "she", "he", "it", "image",
-    "picture", "photo", "portrait", "person", "individual", "celebrity", "adult", "citizen", "somebody", "someone",
-    "focus", "camera", "age", "years", "slightly", "partly", "out", "set",
+    "on", "to", "over", "under", "from", "for", "at", "by", "is", "are", "has", "have", "wear", "wearing", "wears",
+    "want", "who", "that", "this", "some", "any", "very", "so", "both", "like", "all", "i", "me", "she", "he", "it",
+    "image", "picture", "photo", "portrait", "person", "individual", "celebrity", "adult", "citizen", "somebody",
+    "someone", "focus", "camera", "age", "years", "slightly", "partly", "out", "set",
 ))  # fmt: skip
 """Words that end the row before a noun, as do those that end a phrase, and what says something of a face by itself."""
 
@@ -29,7 +29,8 @@ def unsaid_phrases(text: str, known: Callable[[str], bool] = lambda words: True)
     """
     words, found = _WORD.findall(text.lower()), []
     for at, noun in enumerate(words):
-        if "-" in noun and noun not in _vocabulary() and not read_caption(noun).any() and known(noun):
+        hyphened = "-" in noun and not noun.startswith(("no-", "not-"))  # those are read as denials
+        if hyphened and noun not in _vocabulary() and not read_caption(noun).any() and known(noun):
             found.append(noun)
         if noun not in _NOUNS:
             continue
