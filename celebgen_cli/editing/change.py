@@ -38,8 +38,16 @@ _WORN = (
 _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for order, description in (
     (r"make[- ]up\b", "makeup"),
     # an order that is not to be followed asks for nothing
-    (r"(?:do not|don['’]?t|never) (?:make|give|add|put|remove|take|turn|change|shave|dye|get rid|delete|lose|let)\b"
+    (r"(?:do not|don['’]?t|never) "
+     r"(?:make|give|add|put|remove|erase|hide|take|turn|change|shave|dye|get rid|delete|lose|let)\b"
      r"[^,.;]*?(?=$|[,.;]|\bbut\b|\band (?:make|give|add|put|remove|take|turn|change|dye|smile|without)\b)", ""),
+    # "remove the beard, not the glasses" is told to leave the glasses alone
+    (rf"((?:remove|erase|take off|shave off|get rid of|lose|delete)\b[^.;]*?),? (?:but )?not (?:{_OF})(?:{_WORN})\b",
+     r"\1"),
+    (rf"(?:change|turn|dye|make|switch) the colou?r of (?={_OF}|hair\b)", "change "),
+    (rf"(?:make )?(?:{_OF})?hair (?:is )?not (?!but\b)(curly|wavy|straight|gr[ae]y|blonde?|black|brown)\b(?!,? but\b)",
+     r"not \1 hair"),
+    (rf"(?:close|shut) (?:{_OF})?mouth\b", "mouth closed"),
     (rf"(?:change|turn|dye|make|switch) (?={_OF}|hair\b)(?=[^,.;]*\bhair\b)(?:{_OF})?hair (?:colou?r )?"
      r"from [\w-]+(?: hair)? (?:in)?to ([\w-]+)(?: hair)?\b", r"\1 hair"),
     (rf"(?:make )?(?:{_OF})?hair (?:is )?less (curly|wavy|straight|gr[ae]y|blonde?|black|brown)\b", r"not \1 hair"),
@@ -51,10 +59,11 @@ _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for 
     (r"from \w+ to (\w+)\b", r"\1"),
     (rf"shave (?:{_OF})?head\b|(?:remove|lose|delete) (?:all )?(?:{_OF})?hair\b(?! (?:on|in|over|from)\b)", "bald"),
     (r"shave(?: off)?(?: him| her)?(?=\s*(?:$|[,.;]))", "without a beard"),
-    (r"take (?!off)([\w ]{1,30}?) off\b", r"without \1"),
+    (r"take (?!off|away)([\w ]{1,30}?) (?:off|away)\b", r"without \1"),
     (rf"wipe (?:{_OF}|that )?(\w+) off\b(?: {_OF}face\b)?", r"without \1"),
-    (rf"({_WORN}) off\b", r"without \1"),
-    (r"(?:remov(?:e|ing)|take off|shave(?: off)?|get rid of|lose|delete|stop|less(?! (?:hair|gr[ae]y)\b)|do not"
+    (rf"({_WORN}) (?:should be |is |are )?(?:shaved |taken )?(?:off|away|gone|removed)\b", r"without \1"),
+    (r"(?:remov(?:e|ing)|eras(?:e|ing)|eliminate|ditch|hide|(?:take|throw) away|(?:wipe|wash|pull|take) off|"
+     r"shave(?: off)?|get rid of|lose|delete|stop|less(?! (?:hair|gr[ae]y)\b)|do not"
      r"|don['’]?t|no longer|w/o|replace|instead of)(?!\w)", "without"),
     (r"(?:make|give|add|put on)\b(?: (?:him|her|them|it|me)\b)?\s*", "with "),
     (r"younger\b", "young"),

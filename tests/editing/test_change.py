@@ -187,6 +187,14 @@ def test_orders_are_descriptions() -> None:
         ("never smiling", "Smiling", -1),
         ("glasses off", "Eyeglasses", -1),
         ("wipe the smile off her face", "Smiling", -1),
+        ("wipe off the smile", "Smiling", -1),
+        ("erase the glasses", "Eyeglasses", -1),
+        ("take the hat away", "Wearing_Hat", -1),
+        ("take away the glasses", "Eyeglasses", -1),
+        ("beard shaved off", "No_Beard", 1),
+        ("remove the beard, not the glasses", "No_Beard", 1),
+        ("change the color of her hair to black", "Black_Hair", 1),
+        ("close her mouth", "Mouth_Slightly_Open", -1),
         ("replace glasses with sunglasses", "Eyeglasses", 1),
         ("shave", "No_Beard", 1),
         ("shave his head", "Bald", 1),
@@ -218,10 +226,25 @@ def test_what_shall_not_be_done_is_not_done(prompt: str) -> None:
 
 
 def test_what_stands_in_the_way_of_reading_is_named() -> None:
-    assert unread_words("make her hair purple and close her mouth") == ["purple", "close"]
+    assert unread_words("make her hair purple and tilt her mouth") == ["purple", "tilt"]
     assert unread_words("purple hair", lambda text: ["purple"]) == []
     assert contradictions("blond hair and black hair") == [("black hair", "blond hair")]
     assert contradictions("turn blond hair into black hair") == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "attribute", "shown"),
+    [
+        ("remove the beard, not the glasses", "Eyeglasses", 0.99),
+        ("remove the beard but not the glasses", "Eyeglasses", 0.99),
+        ("make her hair not blond", "Bald", 0.02),
+        ("make his hair not gray", "Bald", 0.02),
+    ],
+)
+def test_what_a_request_leaves_alone_stays(prompt: str, attribute: str, shown: float) -> None:
+    change = read_change(prompt, judged(Male=0.99, No_Beard=0.02, **{attribute: shown}))
+    assert change is not None
+    assert named(change.target).get(attribute) == named(change.source).get(attribute)
 
 
 def test_what_words_imply_but_change_nothing_is_not_told() -> None:
