@@ -123,6 +123,9 @@ def write_checkpoint(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     found = list_checkpoints(folder)
+    for later in found[found.index(final) + 1 :]:  # a resume passed over it, for it is damaged; its step is done again
+        remove_checkpoint(later)
+    found = found[: found.index(final) + 1]
     for old in found[: max(0, len(found) - keep)]:
         if old.name != f"step-{best or 0:07d}":
             remove_checkpoint(old)

@@ -4,6 +4,7 @@ A task (CLIP, CVAE, prior, denoiser) gives a module and a loss that is a pure fu
 which captions, which noise. So a run that goes on from a checkpoint repeats nothing and skips nothing.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -349,6 +350,9 @@ class Trainer:
         metrics.update(figures)
         self._log(figures)
         score = figures.get("score")
+        if score is not None and not math.isfinite(score):  # what the last updates made; the checkpoints before may do
+            reason = f"the held-out figures of step {self.step} are not finite: the weights are ruined"
+            self._stop_for(Trouble(self.step - 1, score, reason))
         if score is not None and (self.best is None or score < self.best):
             self.best, self.best_step = score, self.step
             self._save_best()

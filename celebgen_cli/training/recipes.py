@@ -18,7 +18,7 @@ from celebgen_cli.models.registry import find
 from celebgen_cli.models.text_encoder import CompactText
 from celebgen_cli.models.unet import INITS
 from celebgen_cli.processes import barrier, world
-from celebgen_cli.training import defaults, preparing, runs
+from celebgen_cli.training import checkpoints, defaults, preparing, runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, Trainer, quiet, with_overrides
 from celebgen_cli.training.latents import encode
@@ -254,7 +254,12 @@ def prepare_prior(
     order = replace(order, captions=None, files_share=None, resume=True)  # whose pictures and captions are the run's
     (data, held), where = order.datasets(), choose_device(order.device)
     wording, trained = order.wording(data), runs.averaged_weights(run)[0]
-    stale = (run / "prior" / "config.json").is_file() and runs.read_config(run / "prior").get("cvae_step") != trained
+    begun = (run / "prior" / "config.json").is_file()
+    stale = begun and (
+        runs.read_config(run / "prior").get("cvae_step") != trained
+        # a kill between its first best weights and its first checkpoint: it would begin with the former
+        or not checkpoints.list_checkpoints(run / "prior" / "checkpoints")
+    )
     barrier()  # before it is gone, all processes have seen it
     if stale and world().main:
         aside = run / ".prior.tmp"  # its name goes first: a kill leaves no half of it

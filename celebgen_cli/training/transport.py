@@ -170,9 +170,10 @@ def find_targets(
 
     total = len(pool) + count
     with torch.inference_mode(), mixed():
-        *have, coarse = _of_all(decoded, len(pool), where, lambda done: progress(done, total))
+        drawn = _of_all(decoded, len(pool), where, lambda done: progress(done, total))
         real = _of_all(photographs, count, where, lambda done: progress(len(pool) + done, total))
-    if world().main:
+    if world().main:  # the others have given their shares away
+        *have, coarse = drawn
         found = {"coarse": coarse.half(), "decoder": decoder}
         for i, (fake, true) in enumerate(zip(have, real, strict=True)):
             matrix, offset = transport_map(fake, true)
@@ -195,7 +196,8 @@ def _targets(kept: dict[str, Tensor]) -> Targets:
 def _of_all(
     look: Callable[[np.ndarray], list[Tensor]], count: int, where: torch.device, progress: Callable[[int], None]
 ) -> list[Tensor]:
-    """What `look` gives for rows 0..count-1, batch by batch, in the main process; each process takes its share."""
+    """What `look` gives for rows 0..count-1, batch by batch; each process takes its share, and all but the main one get
+    an empty list."""
     found: list[list[Tensor]] = []
     batch = BATCH_ON_GPU if where.type == "cuda" else BATCH
     for first in range(0, count, batch * world().size):

@@ -117,7 +117,8 @@ def test_what_guidance_one_leaves_of_a_negative_prompt(
         assert "is drawn as 'woman' (--no-read" in out.stderr  # not away from anything
     path = Path(out.stdout.splitlines()[0])
     alone = invoke("sample", "woman", "-o", "alone.png", "--model", student)
-    assert np.array_equal(read_pixels(path), read_pixels(Path("alone.png")))
+    difference = read_pixels(path).astype(int) - read_pixels(Path("alone.png"))
+    assert np.abs(difference).max() <= 1  # texts beside it change the order of sums on some CPUs
     assert "student" not in alone.stderr
     other = invoke("sample", "woman", "-o", "other.png", "--guidance", 4, "--steps", 7, "--model", student)
     assert "is a student of few steps" in other.stderr

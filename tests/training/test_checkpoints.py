@@ -57,6 +57,13 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
     assert [p.name for p in list_checkpoints(tmp_path)] == ["step-0000015", "step-10000000"]
 
 
+def test_a_damaged_one_of_a_later_step_is_not_kept_in_place_of_the_one_just_written(tmp_path: Path) -> None:
+    write(tmp_path, 30, 40)
+    (tmp_path / "step-0000040" / "optimizer.safetensors").write_bytes(b"half")
+    write(tmp_path, 34, keep=1)
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-0000034"]
+
+
 def test_the_same_step_again(tmp_path: Path) -> None:
     write(tmp_path, 5)
     write_checkpoint(tmp_path, 5, tensors(7.0), {}, 2)

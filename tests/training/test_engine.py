@@ -210,6 +210,22 @@ def test_a_loss_that_is_no_number_stops_and_spoils_no_checkpoint(tmp_path: Path,
             assert tensor.isfinite().all(), f"{path.name} holds weights that are no numbers"
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_weights_with_held_out_figures_that_are_no_numbers_are_not_kept(tmp_path: Path, bad: float) -> None:
+    scores = iter([3.0, bad])
+
+    class Ruined(Toy):
+        def validate(self, ema: torch.nn.Module) -> Mapping[str, float]:
+            return {"score": next(scores)}
+
+    trained = trainer(tmp_path, replace(CONFIG, keep=1), task=Ruined())
+    said = "held-out figures of step 20 are not finite.* up to step-0000010 are good: go on from it with --resume"
+    with pytest.raises(CelebgenError, match=said):
+        trained.train()
+    assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-0000010"]
+    assert trained.best == 3.0
+
+
 class Climbing(Toy):
     def loss(self, step: int, part: Part | None = None) -> tuple[torch.Tensor, Mapping[str, torch.Tensor | float]]:
         loss, logged = super().loss(step, part)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from celebgen_cli import processes
 from celebgen_cli.data.captions import Wording
 from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.diffusion.schedule import Schedule
 from celebgen_cli.models.presets import tiny
+from celebgen_cli.training import transport
 from celebgen_cli.training.batches import Examples, training_and_held_out
 from celebgen_cli.training.clip import CLIPLossConfig, CLIPTask
 from celebgen_cli.training.diffusion import DiffusionTask
@@ -106,6 +108,23 @@ def check_gradients(folder: Path) -> None:
         assert (own_part(BATCH).first, own_part(BATCH).count) == (4 * processes.world().rank, 4)
 
 
+def check_targets(folder: Path) -> None:
+    """Both shares are looked at, and what the main process tells of them is what one process would."""
+    train, _ = training_and_held_out(open_dataset(folder / "dataset"))
+    pool = Drawn(torch.randn(9, 4, 8, 8, generator=torch.Generator().manual_seed(5)).half(), list("abcdefghi"))
+    cvae, text, alexnet = tiny_cvae(), tiny_text(), LPIPS(*made_up())
+    transport.BATCH = 2
+    told = transport.find_targets(
+        folder / "targets", pool, cvae, text, train, [alexnet], None, 0, begun=False, mixed=nullcontext
+    )
+    with torch.no_grad():
+        own = cvae.decode(pool.latents.float(), text(pool.captions))
+        first = transport.pooled_features([alexnet], own)[0]
+    assert told.coarse.shape == (9, 3, 8, 8)
+    torch.testing.assert_close(told.coarse, F.avg_pool2d(own, transport.COARSE).half(), rtol=2e-3, atol=2e-3)
+    assert told.features[0].shape == first.shape
+
+
 def check_numbers() -> None:
     """What the two tell each other."""
     rank = processes.world().rank
@@ -126,6 +145,7 @@ def main(folder: Path) -> None:
         assert world == processes.World(int(sys.argv[2]), 2, int(sys.argv[2]))
         check_numbers()
         check_gradients(folder)
+        check_targets(folder)
         assert gloo_threads() or not Path("/proc/self/task").is_dir()
     assert processes.world() == processes.World()
     assert not gloo_threads(), "a thread of gloo that outlives Python aborts the process"
