@@ -15,6 +15,7 @@ from PIL import Image
 
 from celebgen_cli.training import runs
 from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
+from celebgen_cli.training.engine import Trainer
 from celebgen_cli.training.perceptual import ALEXNET, VGG16
 from celebgen_cli.training.sizes import OF_LATENTS
 from tests.command import VOLATILE, Chain, celebgen, invoke, one_sentence, start
@@ -582,6 +583,28 @@ def test_a_decoder_learns_by_transport(chain: Chain, tmp_path: Path) -> None:
     assert out.exit_code == 0, out.stderr
     said = json.loads((tmp_path / "model" / "model.json").read_text(encoding="utf-8"))
     assert said["training"]["decoder"]["loss"]["transport"] == 1
+
+
+def test_a_refit_that_is_killed_before_its_first_checkpoint_begins_where_it_began(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first best weights are on the disk already, and must not be what it starts from."""
+    words = ("train-vae", chain.dataset, "--text", chain.clip, "--perceptual", "none", "--steps", 2, "--prior-steps", 4)
+    assert invoke(*words, "-o", tmp_path / "whole").exit_code == 0
+    save = Trainer.save
+
+    def killed(self: Trainer) -> None:
+        if self.task.kind == "prior":
+            raise KeyboardInterrupt
+        save(self)
+
+    monkeypatch.setattr(Trainer, "save", killed)
+    assert invoke(*words, "-o", tmp_path / "killed").exit_code != 0
+    monkeypatch.undo()
+    assert (tmp_path / "killed" / "prior" / "best.safetensors").is_file()
+    assert invoke(*words, "-o", tmp_path / "killed").exit_code == 0
+    whole, again = (load_tensors(tmp_path / name / "prior" / "best.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 def test_a_decoder_of_another_encoder_is_refused(chain: Chain, tmp_path: Path) -> None:
