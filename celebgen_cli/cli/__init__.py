@@ -86,4 +86,6 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this (>&-): nobody reads it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    if sys.stdin is None:  # likewise (<&-): it has no line
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     app()

@@ -80,7 +80,7 @@ def guard(function: Callable[..., Any]) -> Callable[..., Any]:
             say(f"interrupted: {error}" if error.args else "interrupted")
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+            silence_stdout()
             raise typer.Exit(0) from None
         except (OSError, MemoryError, RuntimeError) as error:
             if DEBUG or (isinstance(error, RuntimeError) and "allocate memory" not in str(error)):
@@ -92,6 +92,11 @@ def guard(function: Callable[..., Any]) -> Callable[..., Any]:
             raise typer.Exit(1) from None
 
     return run
+
+
+def silence_stdout() -> None:
+    """Write no more to stdout, whose reader has gone: Python would complain at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @functools.cache

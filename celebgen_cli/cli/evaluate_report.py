@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from celebgen_cli.cli.common import say
+from celebgen_cli.cli.common import say, silence_stdout
 from celebgen_cli.cli.evaluate_common import (
     Computing,
     Drawing,
@@ -122,10 +123,16 @@ def report(
         remark(f"warning: {line}", computing.quiet)
     if not computing.quiet:
         say("\n".join(text_table(value)))
-    if as_json:
-        print_json(value)
-    else:
-        typer.echo(f"{output}\n{beside}")
     reason = failure(conditions, value)
+    try:
+        if as_json:
+            print_json(value)
+        else:
+            typer.echo(f"{output}\n{beside}")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not reason:
+            raise
+        silence_stdout()  # a condition holds, whoever reads
     if reason:
         raise CelebgenError(reason)

@@ -45,6 +45,11 @@ class PeriodicFID(Observer):
         seed: int = 0,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        if len(held_out) < 2:
+            raise UsageError(
+                f"--fid-every needs at least 2 held-out pictures and there is {len(held_out)}; leave it out, or give "
+                "more with --valid"
+            )
         self.every, self.count, self.extractor, self.held_out = every, count, extractor, held_out
         self.text, self.cvae, self.schedule, self.autocast = text, cvae, schedule, autocast
         self.settings = {"steps": STEPS, "guidance": GUIDANCE} if settings is None else dict(settings)

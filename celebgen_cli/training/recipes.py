@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -248,7 +249,8 @@ def prepare_prior(
     info = runs.read_config(run)
     steps = info.get("prior_steps") if steps is None else steps
     config = with_overrides(defaults.PRIOR[info["preset"]], steps=steps, seed=info["train"]["seed"])
-    config = replace(config, precision=info["train"]["precision"])
+    shared = world().size * math.ceil(config.batch_size / world().size)  # no option of the run: it must fit by itself
+    config = replace(config, precision=info["train"]["precision"], batch_size=shared)
     if config.steps == 0 or info["loss"].get("freeze_encoder"):  # a frozen encoder came with its prior
         return lambda report: {}
     order = replace(order, captions=None, files_share=None, resume=True)  # whose pictures and captions are the run's

@@ -57,6 +57,8 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     other["captions"] = other.pop("source", None)
     if other["captions"] != "both":
         other.pop("files_share", None)  # it is refused beside other sources
+    if "init_from" in values:
+        other["init_from"] = before.get("init_from")
     if kind == "clip":
         from celebgen_cli.training.clip import CLIPLossConfig
 
@@ -80,6 +82,7 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     elif kind == "diffusion":
         from celebgen_cli.training.diffusion import DiffusionLossConfig
 
+        other["vae"] = before.get("vae")
         loss = {**asdict(DiffusionLossConfig()), **before.get("loss", {})}
         other |= {"min_snr": loss["gamma"], "input_perturbation": loss["input_perturbation"]}
         unet = unet_sizes(sizes.unet, before.get("unet", {}), begun("unet"), None, None, sizes.cvae.latent_size)
@@ -91,6 +94,8 @@ def resolved(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name in _PATHS and values[name] is not None:
             path = Path(values[name])
             values[name] = str(path) if name in _NAMES and not path.exists() else path.absolute()
+    if values.get("accumulate") == 1:
+        values["accumulate"] = None  # the default, which would stand in the way of --batch-size auto
     if values.get("batch_size") == "auto":
         values["accumulate"] = None  # is to be found
     if str(values.get("batch_size")).isdigit():  # the command line has it as text, for it may be "auto"

@@ -50,6 +50,19 @@ def test_a_reader_that_goes_away(tmp_path: Path, model_folder: Path) -> None:
     assert len(list((tmp_path / "outputs").iterdir())) < 40
 
 
+@pytest.mark.skipif(BASH is None, reason="needs bash")
+@pytest.mark.parametrize(("words", "code", "says"), [
+    ("sample", 2, "no prompt"), ("sample --prompts -", 2, "error: "), ("serve", 0, ""),
+])  # fmt: skip
+def test_a_closed_stdin_is_an_empty_one(tmp_path: Path, model_folder: Path, words: str, code: int, says: str) -> None:
+    done = subprocess.run(
+        [str(BASH), "-c", f'"{COMMAND}" {words} --model "{model_folder}" --quiet <&-'], cwd=tmp_path,
+        env=os.environ | ENVIRONMENT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert says in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c(tmp_path: Path, model_folder: Path) -> None:
     words = ("sample", "man", "-n", 1000, "--batch-size", 1, "--html", "a.html", "--model", model_folder)

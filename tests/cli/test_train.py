@@ -13,9 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from celebgen_cli.training import runs
+from celebgen_cli.processes import World
+from celebgen_cli.training import recipes, runs
 from celebgen_cli.training.checkpoints import list_checkpoints, load_tensors
 from celebgen_cli.training.engine import Trainer
+from celebgen_cli.training.order import Order
 from celebgen_cli.training.perceptual import ALEXNET, VGG16
 from celebgen_cli.training.sizes import OF_LATENTS
 from tests.command import VOLATILE, Chain, celebgen, invoke, one_sentence, start
@@ -355,6 +357,15 @@ def test_resume_keeps_what_the_run_was_started_with(chain: Chain, tmp_path: Path
     for steps in (4, 5):  # as `info` says it, from what the call before has left
         out = invoke("train-diffusion", "--config", run / "config.toml", "-o", run, "--steps", steps, "--resume")
         assert out.exit_code == 0, out.stderr
+    assert invoke("train-diffusion", chain.dataset, "-o", run, "--steps", 6, "--resume").exit_code == 0
+    words = ("train-diffusion", "--config", run / "config.toml", "-o", tmp_path / "again", "--steps", 1)
+    out = invoke(*words, "--batch-size", "auto")  # what was left out above is the run's: its CVAE is there
+    assert out.exit_code == 0, out.stderr
+    out = invoke("train-diffusion", chain.dataset, "-o", tmp_path / "from", "--vae", chain.vae, "--init-from", run,
+                 "--steps", 1)  # fmt: skip
+    assert out.exit_code == 0, out.stderr
+    assert invoke("train-diffusion", chain.dataset, "-o", tmp_path / "from", "--steps", 2, "--resume").exit_code == 0
+    assert f'init-from = "{run}"' in (tmp_path / "from" / "config.toml").read_text(encoding="utf-8")
 
 
 def test_other_sizes_than_the_presets(chain: Chain, tmp_path: Path) -> None:
@@ -605,6 +616,17 @@ def test_a_refit_that_is_killed_before_its_first_checkpoint_begins_where_it_bega
     assert invoke(*words, "-o", tmp_path / "killed").exit_code == 0
     whole, again = (load_tensors(tmp_path / name / "prior" / "best.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_refit_is_shared_by_any_number_of_processes(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "vae"
+    words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 1)
+    assert invoke(*words, "--prior-steps", 0).exit_code == 0
+    monkeypatch.setattr(recipes, "world", lambda: World(0, 3, 0))
+    recipes.prepare_prior(Order(chain.dataset, run, device="cpu"), steps=1)(lambda *_: None)
+    assert json.loads((run / "prior" / "config.json").read_text())["train"]["batch_size"] == 18  # 16 for one
 
 
 def test_a_decoder_of_another_encoder_is_refused(chain: Chain, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from celebgen_cli.cli import app
@@ -42,6 +43,13 @@ def test_fid_in_words(tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPa
     assert "torch-fidelity" in lines[7] and len(lines) == 8
     assert "warning: N differs (30 and 60)" in out.stderr and "will take" in out.stderr
     assert len(list((tmp_path / "kept").glob("*.png"))) == 30
+    own = tmp_path / "own" / "000003.png"
+    own.parent.mkdir()
+    Image.new("RGB", (9, 9)).save(own)
+    before = own.read_bytes()
+    out = run("fid", "--num", 30, "--save", own.parent)
+    assert out.exit_code == 2 and f"would overwrite {own}, which celebgen did not make" in out.stderr
+    assert [path.name for path in own.parent.iterdir()] == [own.name] and own.read_bytes() == before
 
 
 def test_fid_as_json_and_quiet(tmp_path: Path, faces: Faces) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from celebgen_cli.cli import common, evaluate_report
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation import compare, report_parts
 from celebgen_cli.evaluation.options import Options
@@ -102,6 +103,21 @@ def test_comparison_and_conditions(model: str, dataset: Path, tmp_path: Path) ->
     assert value["fail_if"] == {"fid>=0": True, "psnr<0": False, "psnr>1": True, "lpips>1": None}
     assert "fid: generated n differs (16 and 12)" in value["against"]["conditions_differ"]
     assert (tmp_path / "c.html").is_file()
+
+
+def test_a_condition_counts_where_nobody_reads(
+    model: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(evaluate_report.typer, "echo", gone)
+    for module in (common, evaluate_report):
+        monkeypatch.setattr(module, "silence_stdout", lambda: None)
+    words = ("evaluate", "report", model, "--metrics", "reconstruction", "--num", 4, "--quiet", "--force")
+    for condition, code in (("psnr>1", 1), ("psnr<0", 0)):
+        assert invoke(*words, "-o", tmp_path / "a.html", "--fail-if", condition).exit_code == code
+
 
 
 @pytest.mark.parametrize(
