@@ -207,5 +207,6 @@ def _obedience(
 def _identity(reference: Any) -> dict[str, Any]:
     """What the reference is, for the journal: its images or what its statistics are of."""
     if isinstance(reference, Statistics):
-        return {"statistics": reference.info.get("fingerprint"), "n": reference.n}
+        features = reference.features is not None  # of which KID is made
+        return {"statistics": reference.info.get("fingerprint"), "n": reference.n, "features": features}
     return {"images": reference.fingerprint(), "n": len(reference)}

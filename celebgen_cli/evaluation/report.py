@@ -74,6 +74,7 @@ def read_report(path: Path) -> dict[str, Any]:
     return value
 
 
+NAMES = "names"  # at the end of a path: what there is, not what it says
 CONDITIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "fid": (
         ("generated", "n"), ("real", "n"), ("real", "source"), ("real", "fingerprint"), ("real", "size"),
@@ -86,7 +87,9 @@ CONDITIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "attributes": (("faces",), ("real",), ("judge", "sha256")),
     "text": (("n",), ("clip_sha256",), ("candidates",), ("distractors",)),
     "reconstruction": (("n",), ("source",)),
-    "memorization": (("n",), ("n_train",), ("train",), ("held_out",)),
+    "memorization": (
+        ("n",), ("n_train",), ("train",), ("held_out",), ("spaces", NAMES), ("diversity", "distance"),
+    ),
 }
 """What must be equal for the figures of two reports to be compared, by part."""
 
@@ -96,7 +99,8 @@ def conditions_that_differ(parts: Mapping[str, Any], other: Mapping[str, Any]) -
 
     def at(part: Any, path: tuple[str, ...]) -> Any:
         for name in path:
-            part = part.get(name) if isinstance(part, Mapping) else None
+            part = part if isinstance(part, Mapping) else {}
+            part = sorted(part) if name == NAMES else part.get(name)
         return part
 
     found = []
@@ -105,7 +109,7 @@ def conditions_that_differ(parts: Mapping[str, Any], other: Mapping[str, Any]) -
             for path in paths:
                 a, b = at(parts[name], path), at(other[name], path)
                 if a != b:
-                    found.append(f"{name}: {' '.join(path)} differs ({a} and {b})")
+                    found.append(f"{name}: {' '.join(path).removesuffix(f' {NAMES}')} differs ({a} and {b})")
     return found
 
 

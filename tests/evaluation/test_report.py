@@ -16,7 +16,7 @@ from celebgen_cli.cli import common, evaluate_report
 from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.evaluation import compare, report_parts
 from celebgen_cli.evaluation.options import Options
-from celebgen_cli.evaluation.report import failure, read_report, to_json
+from celebgen_cli.evaluation.report import conditions_that_differ, failure, read_report, to_json
 from celebgen_cli.evaluation.report_page import render
 from celebgen_cli.evaluation.report_parts import Measured, Setup, measure_report
 from celebgen_cli.processes import PeerLost
@@ -103,6 +103,18 @@ def test_comparison_and_conditions(model: str, dataset: Path, tmp_path: Path) ->
     assert value["fail_if"] == {"fid>=0": True, "psnr<0": False, "psnr>1": True, "lpips>1": None}
     assert "fid: generated n differs (16 and 12)" in value["against"]["conditions_differ"]
     assert (tmp_path / "c.html").is_file()
+
+
+def test_distances_in_other_units_are_not_compared_unsaid() -> None:
+    parts, other = (
+        {"memorization": {"n": 4, "spaces": {space: {} for space in spaces}, "diversity": {"distance": distance}}}
+        for spaces, distance in ((("latent", "pixels"), "LPIPS"), (("pixels", "inception"), "RMS"))
+    )
+    assert conditions_that_differ(parts, parts) == []
+    assert conditions_that_differ(parts, other) == [
+        "memorization: spaces differs (['latent', 'pixels'] and ['inception', 'pixels'])",
+        "memorization: diversity distance differs (LPIPS and RMS)",
+    ]
 
 
 def test_a_condition_counts_where_nobody_reads(
