@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from celebgen_cli.errors import UsageError
 from celebgen_cli.evaluation import extraction
 from celebgen_cli.evaluation.cache import cache_folder
 from celebgen_cli.evaluation.extraction import features_of, missing
@@ -138,7 +139,11 @@ def test_a_kept_folder_is_gone_on_with_and_filled(tmp_path: Path, faces: Faces) 
     write_images(tmp_path / "other", faces[0][:1])
     (tmp_path / "other" / "0000.png").replace(tmp_path / "kept" / "000011.png")
     model.asked.clear()
-    source.save_all(20, 4)  # what is cached but not in the folder, or is another picture
+    with pytest.raises(UsageError, match=r"would overwrite .*000011\.png, which celebgen did not make"):
+        source.save_all(20, 4)
+    assert not model.asked
+    (tmp_path / "kept" / "000011.png").write_bytes((tmp_path / "kept" / "000012.png").read_bytes())
+    source.save_all(20, 4)  # what is cached but not in the folder, or is another face
     assert sum(asked["batch_size"] for asked in model.asked) == 2
     np.testing.assert_array_equal(np.concatenate(list(ImageFiles(tmp_path / "kept").batches(20, 8))), expected)
     metadata = read_metadata(tmp_path / "kept" / "000011.png")
