@@ -77,7 +77,8 @@ class ModelImages:
             image that is there already and was made in the same way is read, not drawn again.
 
     Raises:
-        UsageError: captions cannot be made, or a setting is out of the model's range.
+        UsageError: captions cannot be made, a setting is out of the model's range, or `save` has a picture of one of
+            these names that celebgen did not make.
     """
 
     kind = "model"
@@ -105,14 +106,15 @@ class ModelImages:
         self._settings = {name: value for name, value in (settings or {}).items() if value is not None}
         self._resolved = resolve(model, Job(0, "", seed, self._settings))
         self._save = save
+        if save is not None:
+            for i in range(count):
+                _refuse_foreign(save / f"{i:06d}.png")
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     def batches(self, count: int, batch_size: int, start: int = 0) -> Iterator[np.ndarray]:
         if self._save is not None:
-            for i in range(start, count):
-                _refuse_foreign(self._save / f"{i:06d}.png")
             text = "".join(f"{prompt}\n" for prompt in self.prompts)
             atomic_write_bytes(self._save / "prompts.txt", text.encode("utf-8"))
         for first in range(start, count, batch_size):

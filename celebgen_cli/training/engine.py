@@ -347,12 +347,12 @@ class Trainer:
             figures = dict(self.task.validate(self.ema.module))
         if not figures:
             return
-        metrics.update(figures)
-        self._log(figures)
         score = figures.get("score")
-        if score is not None and not math.isfinite(score):  # what the last updates made; the checkpoints before may do
+        if score is not None and not math.isfinite(score):  # before it is logged: metrics.jsonl has numbers alone
             reason = f"the held-out figures of step {self.step} are not finite: the weights are ruined"
             self._stop_for(Trouble(self.step - 1, score, reason))
+        metrics.update(figures)
+        self._log(figures)
         if score is not None and (self.best is None or score < self.best):
             self.best, self.best_step = score, self.step
             self._save_best()

@@ -217,7 +217,7 @@ def test_people_say_it_in_many_ways(prompt: str, attribute: str, value: int) -> 
 @pytest.mark.parametrize(
     "prompt",
     ["do not add glasses", "don't remove the beard", "don't make her old", "do not make her bald",
-     "don't give her glasses", "don't take off the makeup"],
+     "don't give her glasses", "don't take off the makeup", "don't hide the bangs"],
 )  # fmt: skip
 def test_what_shall_not_be_done_is_not_done(prompt: str) -> None:
     assert as_description(prompt) == ""

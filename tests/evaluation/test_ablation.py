@@ -19,8 +19,11 @@ from celebgen_cli.evaluation import compare
 from celebgen_cli.evaluation.ablation import Ablation, measure_grid
 from celebgen_cli.evaluation.ablation_table import aligned, rows_of, text_table, write
 from celebgen_cli.evaluation.drawn import conditions
+from celebgen_cli.evaluation.extraction import statistics_of
 from celebgen_cli.evaluation.grids import Cell, Grid
 from celebgen_cli.evaluation.options import Options
+from celebgen_cli.evaluation.sources import open_images
+from celebgen_cli.evaluation.statistics import save_statistics
 from tests.command import invoke, one_sentence
 from tests.evaluation.conftest import StubExtractor, write_dataset
 from tests.networks import write_tiny_model
@@ -70,6 +73,17 @@ def test_a_cell_is_what_evaluate_fid_says(arms: list[str], dataset: str, tmp_pat
     assert more.floor == made.floor  # whichever cell comes first
     measure_grid(Grid(arms, [2], metrics=["fid"]), tmp_path / "out", dataset, Options(num=13))
     assert cells_done(tmp_path / "out") == 12  # another N is another figure
+
+
+def test_statistics_that_have_features_now_are_another_reference(
+    arms: list[str], dataset: str, tmp_path: Path, stub: StubExtractor
+) -> None:
+    grid, file = Grid(arms[:1], [1], metrics=["fid"]), tmp_path / "real.safetensors"
+    whole = statistics_of(open_images(f"{dataset}:valid"), stub)
+    for keep in (False, True):
+        save_statistics(file, whole, keep_features=keep)
+        made = measure_grid(grid, tmp_path / "out", str(file), Options(num=12))
+        assert (made.cells[0][1].get("kid") is not None) == keep
 
 
 def test_an_interrupted_grid_goes_on(

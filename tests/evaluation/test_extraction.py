@@ -140,7 +140,7 @@ def test_a_kept_folder_is_gone_on_with_and_filled(tmp_path: Path, faces: Faces) 
     (tmp_path / "other" / "0000.png").replace(tmp_path / "kept" / "000011.png")
     model.asked.clear()
     with pytest.raises(UsageError, match=r"would overwrite .*000011\.png, which celebgen did not make"):
-        source.save_all(20, 4)
+        drawn(faces, 20, model, save=tmp_path / "kept")
     assert not model.asked
     (tmp_path / "kept" / "000011.png").write_bytes((tmp_path / "kept" / "000012.png").read_bytes())
     source.save_all(20, 4)  # what is cached but not in the folder, or is another face

@@ -224,6 +224,7 @@ def test_weights_with_held_out_figures_that_are_no_numbers_are_not_kept(tmp_path
         trained.train()
     assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-0000010"]
     assert trained.best == 3.0
+    assert "NaN" not in (text := (tmp_path / "metrics.jsonl").read_text(encoding="utf-8")) and "Infinity" not in text
 
 
 class Climbing(Toy):

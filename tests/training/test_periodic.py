@@ -42,6 +42,14 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(one) + np.trace(other) - 2 * roots)
 
 
+def test_one_held_out_picture_is_refused_before_training(dataset32: Path) -> None:
+    held_out = Examples(open_dataset(dataset32).split("valid"), np.arange(1))
+    with pytest.raises(UsageError, match="--fid-every needs at least 2 held-out pictures and there is 1; leave it out"):
+        periodic.PeriodicFID(
+            5, 12, Corners(), tiny_text(), tiny_cvae(), Schedule.cosine(1000), held_out, contextlib.nullcontext
+        )
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_it_is_the_distance_of_the_faces_that_the_weights_draw(dataset32: Path, own_cache: Path, whole: bool) -> None:
     split = open_dataset(dataset32).split("valid")

@@ -109,7 +109,7 @@ def check_gradients(folder: Path) -> None:
 
 
 def check_targets(folder: Path) -> None:
-    """Both shares are looked at, and what the main process tells of them is what one process would."""
+    """Both shares are looked at, and each row of both is in its place."""
     train, _ = training_and_held_out(open_dataset(folder / "dataset"))
     pool = Drawn(torch.randn(9, 4, 8, 8, generator=torch.Generator().manual_seed(5)).half(), list("abcdefghi"))
     cvae, text, alexnet = tiny_cvae(), tiny_text(), LPIPS(*made_up())
@@ -119,10 +119,12 @@ def check_targets(folder: Path) -> None:
     )
     with torch.no_grad():
         own = cvae.decode(pool.latents.float(), text(pool.captions))
-        first = transport.pooled_features([alexnet], own)[0]
+        features = transport.pooled_features([alexnet], own)
     assert told.coarse.shape == (9, 3, 8, 8)
     torch.testing.assert_close(told.coarse, F.avg_pool2d(own, transport.COARSE).half(), rtol=2e-3, atol=2e-3)
-    assert told.features[0].shape == first.shape
+    assert [goal.shape for goal in told.features] == [feature.shape for feature in features]
+    ways = [float((f - goal).square().sum(1).mean()) for f, goal in zip(features, told.features, strict=True)]
+    assert np.allclose(told.ways, np.array(ways) / told.scales, rtol=1e-2, atol=1e-4)
 
 
 def check_numbers() -> None:

@@ -17,18 +17,18 @@ from celebgen_cli.data.captions.grammar import prompt_for
 from celebgen_cli.data.captions.lexicon import lexicon
 from celebgen_cli.data.captions.reading import read_caption
 
-_YEARS = r"(?:[- ]?years?[- ]old|[- ]?y/?o)"
+_YEARS, _AGED = r"(?:[- ]?years?[- ]old|[- ]?y/?o)", r"\s*,?\s*(?<!-)age[d:]? "
 _DECADE = r"\s*,?\s*in (?:his|her|their) (?:early |mid[- ]?|late )?"
-_YOUNG, _OLD = r"(?:[12]?\d|3[0-5])", r"(?:5[5-9]|[6-9]\d|1[01]\d)"  # CelebA calls most people below forty young
+_YOUNG, _OLD = r"(?:[12]?\d|3[0-5])", r"(?:5[5-9]|[6-9]\d|1[01]\d)"  # our choice: CelebA has no ages
 _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
     (rf"an {_YOUNG}{_YEARS}", "a young"),  # before "years old" is taken for old
-    (rf"{_YOUNG}{_YEARS}", "young"),
+    (rf"(?:(?<!-)aged )?{_YOUNG}{_YEARS}", "young"),
     (rf"a {_OLD}{_YEARS}", "an old"),
-    (rf"{_OLD}{_YEARS}", "old"),
-    (rf"\s*,\s*\d+{_YEARS}(?=\s*(?:,|$))|\d+{_YEARS}(?: (?=\w))?", ""),
-    (rf"\s*,?\s*aged? {_YOUNG}|{_DECADE}(?:20|twentie)['’]?s", ", young"),
-    (rf"\s*,?\s*aged? {_OLD}|{_DECADE}(?:[6-9]0|sixtie|seventie|eightie|ninetie)['’]?s", ", old"),
-    (r"\s*,?\s*aged? \d+", ""),
+    (rf"(?:(?<!-)aged )?{_OLD}{_YEARS}", "old"),
+    (rf"\s*,\s*\d+{_YEARS}(?=\s*(?:,|$))|(?:(?<!-)aged )?\d+{_YEARS}(?: (?=\w))?", ""),
+    (rf"{_AGED}{_YOUNG}|{_DECADE}(?:20|twentie)['’]?s", ", young"),
+    (rf"{_AGED}{_OLD}|{_DECADE}(?:[6-9]0|sixtie|seventie|eightie|ninetie)['’]?s", ", old"),
+    (rf"{_AGED}\d+", ""),
     (r"sun ?glasses|shades(?! of\b)", "eyeglasses"),
     (r"men|males|guys|blokes|dudes|gentlemen|husband|father|dad(?! (?:hat|cap)\b)|daddy", "man"),
     (r"girls", "girl"),
