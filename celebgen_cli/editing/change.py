@@ -35,6 +35,8 @@ _OF = r"(?:the|his|her|their|my) "
 _WORN = (
     "(?:sun)?glasses|eyeglasses|hat|cap|beard|goatee|m(?:o)?ustache|lipstick|makeup|earrings|necklace|tie|necktie|smile"
 )
+_COLOR = "(?:gr[ae]y|blonde?|black|brown|brunette)"
+_BODY = "(?:man|woman|person|girl|boy|guy|lady|face)"
 _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for order, description in (
     (r"make[- ]up\b", "makeup"),
     # an order that is not to be followed asks for nothing
@@ -57,6 +59,12 @@ _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for 
      r"(?!and\b|but\b|with\b|or\b)([\w-]+)(?: hair)?\b", r"\1 hair"),
     (r"([\w-]+)(?: hair)? (?:rather than|instead of) [\w-]+ hair\b", r"\1 hair"),
     (r"from \w+ to (\w+)\b", r"\1"),
+    (rf"{_COLOR}(?: hair)? (?:in)?to ({_COLOR})\b(?: hair)?", r"\1 hair"),
+    (r"change (?:the |his |her |their )?(?:gender|sex) (?:in)?to ", ""),
+    (r"(?:turn|change|transform|convert|make) [^,.;]*?\binto (?=an?\b)", ""),
+    (r"(?:swap|exchange|trade|switch) ([^,.;]*?) (?:for|with) ", r"without \1, with "),
+    (rf"(?:make|give) (?:the|this|that) (?:[\w-]+ ){{0,2}}?{_BODY} (?!(?:and|or|with|who|in|on)\b)", "with "),
+    (rf"(?:the|this|that) {_BODY}['’]s ", "the "),
     (rf"shave (?:{_OF})?head\b|(?:remove|lose|delete) (?:all )?(?:{_OF})?hair\b(?! (?:on|in|over|from)\b)", "bald"),
     (r"shave(?: off)?(?: him| her)?(?=\s*(?:$|[,.;]))", "without a beard"),
     (r"take (?!off|away)([\w ]{1,30}?) (?:off|away)\b", r"without \1"),

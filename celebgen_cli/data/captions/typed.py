@@ -20,6 +20,10 @@ from celebgen_cli.data.captions.reading import read_caption
 _YEARS, _AGED = r"(?:[- ]?years?[- ]old|[- ]?y/?o)", r"\s*,?\s*(?<!-)age[d:]? "
 _DECADE = r"\s*,?\s*in (?:his|her|their) (?:early |mid[- ]?|late )?"
 _YOUNG, _OLD = r"(?:[12]?\d|3[0-5])", r"(?:5[5-9]|[6-9]\d|1[01]\d)"  # our choice: CelebA has no ages
+_WORN = (
+    "(?:(?:eye)?glasses|hat|cap|make-?up|lipstick|beard|m(?:o)?ustache|goatee|earrings|necklace|tie|necktie|bangs|smile)"
+)
+_HAIR = "(?:black|brown|blonde?|gr[ae]y|straight|wavy|curly)"
 _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
     (rf"an {_YOUNG}{_YEARS}", "a young"),  # before "years old" is taken for old
     (rf"(?:(?<!-)aged )?{_YOUNG}{_YEARS}", "young"),
@@ -48,7 +52,13 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (r"(rosy|red|pink|chubby|round) cheeked", r"\1-cheeked"),
     (r"(big|large|pointy|broad|sharp) nosed", r"\1-nosed"),
     (r"good looking", "good-looking"),
+    (r"(?:(?:who )?is )?(?:neither young nor old|neither old nor young)", ""),
+    (rf"without(?: any)? hair and (?={_WORN}\b)", "bald without "),
+    (rf"({_WORN}): ?(?:no|none|false)", r"without \1"),
+    (r"(smiling|bald|young|old|attractive|blonde?|bearded): ?(?:no|false)", r"not \1"),
+    (rf"({_WORN}|smiling|bald|young|old|attractive|blonde?|bearded): ?(?:yes|true)", r"\1"),
     (r"(with|without|no|wearing|any|heavy) make up", r"\1 makeup"),
+    (r"hair (?:is )?gr[ae]y\b(?! hair)(?!,? (?:and|but|or)\b)", "gray hair"),
     (r"gr[ae]y (?=(?:man|woman|person|lady|guy|male|female|celebrity)\b)", "gray-haired "),
     (r"gr[ae]y(?= but not (?:an? )?(?:old|young|bald|smiling)\b)", "gray-haired"),
     (r"(smiling|bald|old|young|blonde?|attractive|bearded)-(?=(?:man|woman|person|lady|girl|boy|guy)\b)", r"\1 "),
@@ -58,14 +68,11 @@ _HAIRLESS = re.compile(
     r"(?: on (?:his|her|their|the) head)?\b(?! (?:on|in|over|at)\b)( n?or\b)?",
     re.IGNORECASE,
 )
-_WORN = (
-    "(?:(?:eye)?glasses|hat|cap|make-?up|lipstick|beard|m(?:o)?ustache|goatee|earrings|necklace|tie|necktie|bangs|smile)"
-)
-_HAIR = "(?:black|brown|blonde?|gr[ae]y|straight|wavy|curly)"
 _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed, said in (
     (r"not only\b|why not\b", ""),
     (r"(?:(?:is|does|do|did|are|has|have|was|were|ca|wo|could|would|should)n['’]?t|cannot|never|neither)\b", "not"),
     (r"nor\b", "or"),
+    (r"(?:instead of|rather than)(?!\w)", "not"),
     (r"(?:w/o(?:ut)?|minus|lacking|lacks|sans|devoid of|free of)(?!\w)", "without"),
     (r"non (?=(?:smiling|bald|blonde?|bearded|young|old|attractive)\b)", "not "),
     (r"non(?:-|(?=smil|attract|beard))(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
@@ -73,7 +80,11 @@ _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed
     (rf"((?:no|without)(?: any)? {_WORN}) (?:on|over|in) (?:his|her|their|the) "
      r"(?:face|head|lips|eyes|nose|neck|ears)\b", r"\1"),
     (rf"hair (?:is |that is |was )?not {_HAIR},? but ({_HAIR})\b(?! hair)", r"hair is \1"),
-    (rf"({_HAIR}) but not ({_HAIR}) hair\b", r"\1 hair, not \2 hair"),
+    (rf"({_HAIR})(?:,? but|,)? not ({_HAIR}) hair\b", r"\1 hair, not \2 hair"),
+    (rf"(?:(?:with |whose )?(?:his|her|their) |whose )?hair (?:is |that is |was )?not ({_HAIR})\b(?! hair)",
+     r"not \1 hair"),
+    (r"mouth (?:is )?not (?:slightly )?open", "mouth closed"),
+    (r"not clean[- ]shaven", "bearded"),
     (r"(?:without|no)(?: any)?(?: the)? hair (?:on|from) (?:his|her|the) (?:face|chin)\b", "no facial hair"),
 ))  # fmt: skip
 # a denial; what ends it, unless it is part of what is denied ("not wearing a hat"); a comma; "and" and "or"
@@ -224,6 +235,8 @@ def _read(text: str) -> tuple[np.ndarray, bool]:
             lacking = read_caption(f"{word} {part}")  # "no facial hair" is a wording of its own
         denied_of = np.where(lacking != 0, lacking, denied_of).astype(np.int8)
         orderly = orderly and not (said.any() and denied_of.any())
+        if denied:  # "girl, not a boy" is no man
+            said = np.where(there == -said, 0, said).astype(np.int8)
         there = np.where(said != 0, said, there).astype(np.int8)
         if mark is None:
             whole = read_caption(text)  # what only the whole says: "wavy, flowing hair"
