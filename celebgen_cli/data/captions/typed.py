@@ -58,7 +58,7 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (r"(smiling|bald|young|old|attractive|blonde?|bearded): ?(?:no|false)", r"not \1"),
     (rf"({_WORN}|smiling|bald|young|old|attractive|blonde?|bearded): ?(?:yes|true)", r"\1"),
     (r"(with|without|no|wearing|any|heavy) make up", r"\1 makeup"),
-    (r"hair (?:is )?gr[ae]y\b(?! hair)(?!,? (?:and|but|or)\b)", "gray hair"),
+    (r"hair gr[ae]y\b(?! hair)(?!,? (?:and|but|or)\b)", "gray hair"),
     (r"gr[ae]y (?=(?:man|woman|person|lady|guy|male|female|celebrity)\b)", "gray-haired "),
     (r"gr[ae]y(?= but not (?:an? )?(?:old|young|bald|smiling)\b)", "gray-haired"),
     (r"(smiling|bald|old|young|blonde?|attractive|bearded)-(?=(?:man|woman|person|lady|girl|boy|guy)\b)", r"\1 "),
