@@ -9,14 +9,14 @@ import io
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from celebgen_cli.errors import CelebgenError
+from celebgen_cli.errors import CelebgenError, UsageError
 from celebgen_cli.files import atomic_write_bytes
 
 
@@ -86,6 +86,27 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CelebgenError(f"{path} has no celebgen metadata; it was not made by `celebgen sample`") from error
     return metadata
+
+
+def refuse_foreign(option: str, paths: Iterable[Path]) -> None:
+    """Make sure that files which an option has written replace no picture that celebgen did not make.
+
+    Raises:
+        UsageError: one would.
+    """
+    for path in paths:
+        if not path.exists():
+            continue
+        try:
+            read_metadata(path)
+        except CelebgenError:
+            try:
+                read_pixels(path)
+            except CelebgenError:
+                continue  # no picture
+            raise UsageError(
+                f"{option} would overwrite {path}, which celebgen did not make; give another place"
+            ) from None
 
 
 def read_pixels(path: Path) -> np.ndarray:

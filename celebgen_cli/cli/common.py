@@ -24,8 +24,10 @@ MOST_SEED = 2**63 - 1
 """What torch's generators take."""
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, summary, notes or warnings.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Pictures a step.")]
+
+
 def terminable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command for which SIGTERM is what Ctrl-C is: what is half done is put away, and the exit code is 130."""
+    """A function for which SIGTERM is what Ctrl-C is: what is half done is put away, and the exit code is 130."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -34,6 +36,7 @@ def terminable(function: Callable[..., Any]) -> Callable[..., Any]:
 
         if threading.current_thread() is not threading.main_thread():
             return function(*args, **kwargs)
+
         def stop(number: int, frame: Any) -> None:
             raise KeyboardInterrupt  # not through SIGINT: shells start background jobs with that ignored
 
@@ -68,7 +71,7 @@ def guard(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            result = many.call(function, *args, **kwargs)
+            result = terminable(many.call)(function, *args, **kwargs)
             sys.stdout.flush()
             return result
         except CelebgenError as error:

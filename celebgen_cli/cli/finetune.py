@@ -8,7 +8,6 @@ import typer
 from celebgen_cli.cli import common
 
 
-@common.terminable
 def finetune(
     pictures: Annotated[
         list[Path],

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from celebgen_cli.data.prepare import PrepareReport
 
 
-@common.terminable
 def prepare(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SOURCE...", help="Folders or zip archives of images, at any depth.")

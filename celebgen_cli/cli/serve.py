@@ -11,7 +11,6 @@ from celebgen_cli.cli import common
 from celebgen_cli.errors import CelebgenError, UsageError, first_line
 
 
-@common.terminable
 def serve(
     output: Annotated[
         str,

@@ -10,7 +10,6 @@ from celebgen_cli.cli.groups import grouped
 
 
 @config.trains("clip")
-@common.terminable
 @grouped
 def train_clip(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],

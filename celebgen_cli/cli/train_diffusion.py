@@ -12,7 +12,6 @@ from celebgen_cli.errors import UsageError
 
 
 @config.trains("diffusion")
-@common.terminable
 @grouped
 def train_diffusion(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],

@@ -10,7 +10,6 @@ from celebgen_cli.cli.groups import grouped
 
 
 @config.trains("judge")
-@common.terminable
 @grouped
 def train_judge(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset with attributes; its train split is learned from.")],

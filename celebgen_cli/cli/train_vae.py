@@ -10,7 +10,6 @@ from celebgen_cli.cli.groups import grouped
 
 
 @config.trains("vae")
-@common.terminable
 @grouped
 def train_vae(
     dataset: Annotated[Path, typer.Argument(help="Prepared dataset.")],

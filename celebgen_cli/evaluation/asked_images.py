@@ -14,7 +14,7 @@ from celebgen_cli.evaluation import compare
 from celebgen_cli.evaluation.asking import Asked, ask
 from celebgen_cli.evaluation.drawn import ModelImages, TextToImage
 from celebgen_cli.evaluation.options import Options
-from celebgen_cli.evaluation.pictures import pick
+from celebgen_cli.evaluation.pictures import MADE_HERE, pick
 from celebgen_cli.evaluation.sources import ImageFiles, ImageSource, SplitImages, kind_of
 from celebgen_cli.files import atomic_write_bytes
 from celebgen_cli.images import encode_png, grid, read_metadata
@@ -79,7 +79,7 @@ def save_worst(folder: Path, source: ImageSource, asked: Sequence[Asked], order:
     for place, (i, pixels) in enumerate(zip(order, images, strict=True), 1):
         words = "-".join(re.findall(r"[a-z0-9]+", asked[i].prompt.lower()))[:60].strip("-")
         paths.append(folder / f"{place:02d}-{words or 'prompt'}.png")
-        atomic_write_bytes(paths[-1], encode_png(pixels, asked[i].prompt))
+        atomic_write_bytes(paths[-1], encode_png(pixels, asked[i].prompt, MADE_HERE))
     labels = [f"{place} {asked[i].prompt}" for place, i in enumerate(order, 1)]
-    atomic_write_bytes(folder / "worst.png", encode_png(grid(images, labels=labels), "\n".join(labels)))
+    atomic_write_bytes(folder / "worst.png", encode_png(grid(images, labels=labels), "\n".join(labels), MADE_HERE))
     return [str(path) for path in paths]

@@ -26,6 +26,7 @@ from celebgen_cli.evaluation.options import Listener, Options, estimate
 from celebgen_cli.evaluation.similarity import wilson
 from celebgen_cli.evaluation.sources import ImageSource, SplitImages
 from celebgen_cli.evaluation.statistics import tool_versions
+from celebgen_cli.images import refuse_foreign
 
 __all__ = ["AttributesResult", "evaluate_attributes", "has_judge", "measure_attributes"]
 
@@ -132,6 +133,7 @@ def evaluate_attributes(
         CelebgenError: something is missing or damaged.
     """
     listener = listener or Listener()
+    refuse_foreign("--worst", worst.glob("*.png") if worst else [])
     reference = compare.open_real_images(real)
     if not isinstance(reference, SplitImages) or not reference.split.attributes.any():
         raise UsageError(

@@ -25,7 +25,7 @@ from celebgen_cli.evaluation.extraction import features_of
 from celebgen_cli.evaluation.features import FeatureExtractor
 from celebgen_cli.evaluation.neighbours import Joined, Mirrored, Neighbours, nearer, nearest
 from celebgen_cli.evaluation.options import Listener, estimate
-from celebgen_cli.evaluation.pictures import pick
+from celebgen_cli.evaluation.pictures import MADE_HERE, pick
 from celebgen_cli.evaluation.similarity import wilson
 from celebgen_cli.evaluation.sources import ImageSource
 from celebgen_cli.files import atomic_write_bytes
@@ -202,7 +202,7 @@ def _save_pairs(
             labels += [f"{name}: face {pair['generated']}"]
             labels += _distances(found[name].distances[pair["generated"], : len(near)])
     columns = 1 + min(3, next(iter(found.values())).rows.shape[1])
-    atomic_write_bytes(path, encode_png(grid(np.stack(tiles), columns, labels)))
+    atomic_write_bytes(path, encode_png(grid(np.stack(tiles), columns, labels), None, MADE_HERE))
 
 
 def _distances(distances: np.ndarray) -> list[str]:

@@ -14,9 +14,9 @@ import numpy as np
 
 import celebgen_cli
 from celebgen_cli.data.captions import CaptionSource
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import UsageError
 from celebgen_cli.files import atomic_write_bytes
-from celebgen_cli.images import read_metadata, read_pixels
+from celebgen_cli.images import read_pixels, refuse_foreign
 from celebgen_cli.sampling.jobs import Job, metadata_of, resolve
 from celebgen_cli.sampling.outputs import encoded, made_as
 
@@ -107,18 +107,22 @@ class ModelImages:
         self._resolved = resolve(model, Job(0, "", seed, self._settings))
         self._save = save
         if save is not None:
-            for i in range(count):
-                _refuse_foreign(save / f"{i:06d}.png")
+            refuse_foreign("--save", (save / f"{i:06d}.png" for i in range(count)))
+            listed = save / "prompts.txt"
+            if listed.exists() and not (save / "000000.png").exists() and listed.read_bytes() != self._listed():
+                raise UsageError(f"--save would overwrite {listed}, which lists other prompts; give another folder")
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     def batches(self, count: int, batch_size: int, start: int = 0) -> Iterator[np.ndarray]:
         if self._save is not None:
-            text = "".join(f"{prompt}\n" for prompt in self.prompts)
-            atomic_write_bytes(self._save / "prompts.txt", text.encode("utf-8"))
+            atomic_write_bytes(self._save / "prompts.txt", self._listed())
         for first in range(start, count, batch_size):
             yield self._drawn(first, min(first + batch_size, count))
+
+    def _listed(self) -> bytes:
+        return "".join(f"{prompt}\n" for prompt in self.prompts).encode("utf-8")
 
     def save_all(self, count: int, batch_size: int) -> None:
         """Draw what is not in the folder yet because its features were in the cache."""
@@ -159,24 +163,6 @@ class ModelImages:
         """The settings in force: what the caller asked for over the model's own defaults."""
         used = {**self.model.defaults, **self._settings, "precision": self.model.precision, "seed": self.seed}
         return {**used, "model_sha256": self.model.sha256}
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Make sure that a picture which is to be written replaces none that celebgen did not make.
-
-    Raises:
-        UsageError: it would.
-    """
-    if not path.exists():
-        return
-    try:
-        read_metadata(path)
-    except CelebgenError:
-        try:
-            read_pixels(path)
-        except CelebgenError:
-            return  # no picture
-        raise UsageError(f"--save would overwrite {path}, which celebgen did not make; give another folder") from None
 
 
 def made_by(model: NamedModel, *more: str) -> list[str]:

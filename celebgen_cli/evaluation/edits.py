@@ -24,12 +24,13 @@ from celebgen_cli.evaluation.extraction import features_of
 from celebgen_cli.evaluation.judging import open_judge
 from celebgen_cli.evaluation.obedience import thresholds
 from celebgen_cli.evaluation.options import Listener, Options
+from celebgen_cli.evaluation.pictures import MADE_HERE
 from celebgen_cli.evaluation.reconstruction import checked_count
 from celebgen_cli.evaluation.similarity import LPIPS_VARIABLE, find_lpips, wilson
 from celebgen_cli.evaluation.sources import SplitImages
 from celebgen_cli.evaluation.subjects import open_model
 from celebgen_cli.files import atomic_write_bytes
-from celebgen_cli.images import encode_png, grid
+from celebgen_cli.images import encode_png, grid, refuse_foreign
 
 DEFAULT_NUM = 160
 SHOWN = 8
@@ -149,6 +150,7 @@ def evaluate_edits(
         CelebgenError: something is missing or damaged.
     """
     listener = listener or Listener()
+    refuse_foreign("--sheet", [sheet] if sheet else [])
     reference = compare.open_real_images(real)
     if not isinstance(reference, SplitImages) or reference.attributes is None:
         raise UsageError(f"the attributes of {reference.label} are not known; name a prepared dataset that has them")
@@ -179,7 +181,7 @@ def evaluate_edits(
             few = next(photos.batches(min(SHOWN, len(photos)), SHOWN))
             shown += [few, change.pictures(few)]
     if sheet is not None:
-        atomic_write_bytes(sheet, encode_png(grid(np.concatenate(shown), columns=len(shown[0]))))
+        atomic_write_bytes(sheet, encode_png(grid(np.concatenate(shown), columns=len(shown[0])), None, MADE_HERE))
     return EditsResult(
         total=_tally(np.concatenate(tables), network is not None),
         edits={one.prompt: _tally(table, network is not None) for one, table in zip(EDITS, tables, strict=True)},

@@ -19,6 +19,7 @@ from celebgen_cli.evaluation.options import Listener, Options
 from celebgen_cli.evaluation.similarity import find_lpips
 from celebgen_cli.evaluation.sources import ImageSource, open_images, open_split, split_name
 from celebgen_cli.evaluation.subjects import draw, is_model, open_generated, open_model
+from celebgen_cli.images import refuse_foreign
 
 if TYPE_CHECKING:
     from celebgen_cli.pipeline import Model
@@ -87,6 +88,7 @@ def evaluate_memorization(
         CelebgenError: images or weights are missing or damaged.
     """
     listener = listener or Listener()
+    refuse_foreign("--pairs", [pairs] if pairs else [])
     searched, known = _photographs(train, held_out)
     if searched.fingerprint() == known.fingerprint():
         raise UsageError(

@@ -16,6 +16,8 @@ TERMS = (
     "published or passed on"
 )
 """What follows the path of a file that shows training data."""
+MADE_HERE = {"made_by": "celebgen evaluate"}
+"""Metadata of sheets, by which a later run knows that it may write over them."""
 
 
 def pick(source: ImageSource, rows: Sequence[int]) -> np.ndarray:
@@ -37,5 +39,5 @@ def save_pairs(folder: Path, names: Sequence[str], left: np.ndarray, right: np.n
     """
     paths = [folder / name for name in names]
     for path, one, other in zip(paths, left, right, strict=True):
-        atomic_write_bytes(path, encode_png(grid(np.stack([one, other]), columns=2)))
+        atomic_write_bytes(path, encode_png(grid(np.stack([one, other]), columns=2), None, MADE_HERE))
     return [str(path) for path in paths]

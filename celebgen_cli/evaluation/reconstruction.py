@@ -33,6 +33,7 @@ from celebgen_cli.evaluation.similarity import (
     ssim,
 )
 from celebgen_cli.evaluation.sources import ImageSource, NamedModel
+from celebgen_cli.images import refuse_foreign
 
 if TYPE_CHECKING:
     from celebgen_cli.evaluation.prior import PriorResult
@@ -167,6 +168,7 @@ def evaluate_reconstruction(
     from celebgen_cli.evaluation.subjects import open_model
 
     listener = listener or Listener()
+    refuse_foreign("--worst", worst.glob("*.png") if worst else [])
     images = compare.open_real_images(real)
     pipeline = open_model(model, options)
     count = checked_count(pipeline, images, options.num, listener.say)

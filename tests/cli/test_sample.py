@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,24 @@ def test_through_the_installed_command(chain: Chain, tmp_path: Path) -> None:
     assert pixels(tmp_path / path).shape == (32, 32, 3)
     metadata = read_metadata(tmp_path / path)
     assert (metadata["prompt"], metadata["seed"], metadata["steps"]) == ("smiling woman blond hair", 0, 4)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGTERM to one process")
+def test_sigterm_leaves_whole_pictures_alone(here: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here while the first is flushed to the disk."""
+    fsync = os.fsync
+
+    def ended(handle: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        fsync(handle)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", ended)
+        out = invoke("sample", "man", "--model", model_folder, "-o", "faces")
+    said = "interrupted: after 0 faces; the same command goes on\n"
+    assert (out.exit_code, out.stdout, out.stderr) == (130, "", said)
+    assert list(here.rglob("*.*")) == [] and signal.getsignal(signal.SIGTERM) == before
 
 
 def test_stdout_carries_paths_only(here: Path, model_folder: Path) -> None:

@@ -185,6 +185,11 @@ def test_the_command(dataset: str, judge: Reader, monkeypatch: pytest.MonkeyPatc
     assert out.stdout.split("named absent")[2].splitlines()[1].startswith(ATTRIBUTES)
     assert painter.asked[0] == {"steps": 9, "guidance": 3.0, "batch_size": 16}
     assert list((tmp_path / "worst").glob("01-*.png"))
+    own = tmp_path / "own" / "worst.png"
+    own.parent.mkdir()
+    own.write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
+    out = run("--num", 40, "--worst", own.parent)
+    assert out.exit_code == 2 and f"--worst would overwrite {own}" in out.stderr
     again = run("--num", 40, "--steps", 9, "--guidance", 3, "--json", "--quiet")
     value = json.loads(again.stdout)
     assert again.stderr == "" and value["metric"] == "attributes" and value["settings"]["steps"] == 9

@@ -50,6 +50,12 @@ def test_fid_in_words(tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPa
     out = run("fid", "--num", 30, "--save", own.parent)
     assert out.exit_code == 2 and f"would overwrite {own}, which celebgen did not make" in out.stderr
     assert [path.name for path in own.parent.iterdir()] == [own.name] and own.read_bytes() == before
+    listed = tmp_path / "lists" / "prompts.txt"
+    listed.parent.mkdir()
+    listed.write_text("a list of my own\n")
+    out = run("fid", "--num", 30, "--save", listed.parent)
+    assert out.exit_code == 2 and f"would overwrite {listed}, which lists other prompts" in out.stderr
+    assert listed.read_text() == "a list of my own\n"
 
 
 def test_fid_as_json_and_quiet(tmp_path: Path, faces: Faces) -> None:

@@ -25,7 +25,7 @@ from celebgen_cli.evaluation.memorization import parted
 from celebgen_cli.evaluation.neighbours import Joined, Latents, Mirrored, Neighbours, Pixels, nearer, nearest
 from celebgen_cli.evaluation.similarity import find_lpips, lpips
 from celebgen_cli.evaluation.sources import ImageFiles, open_images
-from celebgen_cli.images import read_pixels
+from celebgen_cli.images import encode_png, read_pixels
 from celebgen_cli.pipeline import load_model
 from tests.command import invoke, one_sentence
 from tests.evaluation.conftest import FakeModel, StubExtractor, write_dataset, write_images
@@ -177,6 +177,9 @@ def test_the_command(model_folder: Path, dataset32: Path, tmp_path: Path) -> Non
     assert value["generated"]["settings"]["steps"] == 2 and value["diversity"]["seeds"] == 16
     assert value["diversity"]["distance"] == "CVAE latents, RMS" and value["diversity"]["prompts"]
     assert any("few" in warning for warning in value["warnings"])
+    own = tmp_path / "own.png"
+    own.write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
+    assert "--pairs would overwrite" in one_sentence(invoke(*ask, "--pairs", own), 2)
     words = invoke(*ask, "--space", "pixels", "--train-num", 20, "-q", "--no-diversity").stdout
     assert words.startswith("pixels ") and "latent" not in words and "train      dataset:train, N 20" in words
 

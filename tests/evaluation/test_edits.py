@@ -18,7 +18,7 @@ from celebgen_cli.editing.change import HIDDEN, Change
 from celebgen_cli.errors import UsageError
 from celebgen_cli.evaluation import edited, edits
 from celebgen_cli.evaluation.options import Options
-from celebgen_cli.images import read_pixels
+from celebgen_cli.images import encode_png, read_pixels
 from tests.command import one_sentence
 from tests.evaluation.conftest import write_dataset
 from tests.evaluation.test_attributes import SURE, pictures
@@ -164,6 +164,7 @@ def test_the_command_with_the_model_itself(
     assert (said["settings"]["steps"], said["settings"]["guidance"], said["settings"]["pag"]) == (2, 3, False)
     assert "may not be published" in " ".join(out.stderr.split())
     assert read_pixels(tmp_path / "sheet.png").shape == (20 * 34 - 2, 2 * 34 - 2, 3)
+    assert run(*words, "-q", "--sheet", tmp_path / "sheet.png", "--guidance", 3).exit_code == 0  # its own
     fresh = run(*words, "--guidance", 3)
     calls = use(monkeypatch, obedient)
     again = run(*words, "--guidance", 3)
@@ -184,10 +185,18 @@ def test_the_command_with_the_model_itself(
         (("--method", "magic"), "choose one of invert, noise"),
         (("--strength", 2), "from 0 to 1, not 2"),
         (("--sheet", "a.jpg"), "must end in .png"),
+        (("--sheet", "own.png"), "--sheet would overwrite own.png, which celebgen did not make"),
     ],
 )
-def test_what_cannot_be(dataset: str, model_folder: Path, words: tuple[object, ...], says: str) -> None:
+def test_what_cannot_be(
+    dataset: str, model_folder: Path, words: tuple[object, ...], says: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    own = encode_png(np.zeros((9, 9, 3), np.uint8))
+    Path("own.png").write_bytes(own)
     assert says in one_sentence(run(model_folder, dataset, *words, "-q"), 2)
+    assert Path("own.png").read_bytes() == own
 
 
 def test_photographs_of_which_nothing_is_known(tmp_path: Path, model_folder: Path) -> None:

@@ -13,8 +13,8 @@ from celebgen_cli.evaluation import compare
 from celebgen_cli.evaluation import reconstruction as module
 from celebgen_cli.evaluation.reconstruction import mean_squared_error, measure_reconstruction, psnr
 from celebgen_cli.evaluation.sources import ImageFiles, open_images
-from celebgen_cli.images import read_pixels
-from tests.command import invoke
+from celebgen_cli.images import encode_png, read_pixels
+from tests.command import invoke, one_sentence
 from tests.evaluation.conftest import FakeModel, StubExtractor, write_dataset, write_images
 from tests.likeness import write_lpips
 
@@ -137,6 +137,8 @@ def test_the_command(tmp_path: Path, faces: Faces, model_folder: Path, monkeypat
     value = json.loads(out.stdout)
     assert value["prior"]["n"] == 24 and value["prior"]["fid"] > 0 and value["rfid_interval"] > 0
     assert len(value["pictures"]) == 8 and "may not be published" in out.stderr
+    (tmp_path / "worst" / "holiday.png").write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
+    assert "--worst would overwrite" in one_sentence(invoke(*ask, "--worst", tmp_path / "worst"), 2)
     first = read_pixels(Path(value["pictures"][0]))
     assert first.shape == (32, 66, 3)
     np.testing.assert_array_equal(first[:, :32], faces[0][value["worst"][0]])
