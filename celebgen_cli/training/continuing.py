@@ -111,14 +111,19 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _same(name: str, before: Any, now: Any) -> bool:
-    if name in PATHS and before is not None and now is not None:
-        if Path(before).resolve() == Path(now).resolve():
-            return True
-        # relative to another folder, or the whole tree has moved: what is in a network is looked at elsewhere
-        old, new = (tuple(part for part in Path(path).parts if part not in (".", "..")) for path in (before, now))
-        shorter = min(len(old), len(new))
-        return shorter > 0 and old[-shorter:] == new[-shorter:]
-    return bool(before == now)
+    return same_path(before, now) if name in PATHS else bool(before == now)
+
+
+def same_path(before: str | None, now: str | None) -> bool:
+    """Whether two words for a folder may mean the same one."""
+    if before is None or now is None:
+        return before == now
+    if Path(before).resolve() == Path(now).resolve():
+        return True
+    # relative to another folder, or the whole tree has moved: what is in a network is looked at elsewhere
+    old, new = (tuple(part for part in Path(path).parts if part not in (".", "..")) for path in (before, now))
+    shorter = min(len(old), len(new))
+    return shorter > 0 and old[-shorter:] == new[-shorter:]
 
 
 def _word(name: str, words: Mapping[str, str]) -> str:

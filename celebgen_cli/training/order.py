@@ -14,9 +14,10 @@ from celebgen_cli.errors import CelebgenError, UsageError, first_line
 from celebgen_cli.models.sizes import sizes_from
 from celebgen_cli.processes import barrier
 from celebgen_cli.training import runs
-from celebgen_cli.training.continuing import goes_on
+from celebgen_cli.training.continuing import goes_on, same_path
 from celebgen_cli.training.engine import TrainConfig, run_settings, with_overrides
 from celebgen_cli.training.observers import Observer
+from celebgen_cli.training.refit import checkpoint_steps
 
 # what config.json has as objects, where it has it
 NESTED = ("data", "captions", "loss", "distill", "clip", "cvae", "unet", "judge", "schedule")
@@ -80,8 +81,18 @@ class Order:
 
     @property
     def origin(self) -> Path | None:
-        """What weights the run begins with: what is asked for, else what the resumed run's were."""
+        """What weights the run begins with: what is asked for, else what the resumed run's were.
+
+        Raises:
+            UsageError: it has begun with others.
+        """
         before = self.before.get("init_from")
+        other = self.init_from is not None and not same_path(before, str(self.init_from))
+        if other and self.before and checkpoint_steps(self.output):
+            raise UsageError(
+                f"{self.output} goes on from its own checkpoint and began with {before or 'new weights'}; leave out "
+                f"--init-from {self.init_from}, or choose another folder"
+            )
         return self.init_from if self.init_from is not None or before is None else Path(before)
 
     def datasets(self) -> tuple[Dataset, Dataset | None]:

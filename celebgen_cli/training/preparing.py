@@ -8,6 +8,7 @@ from typing import Any
 
 from celebgen_cli.errors import CelebgenError
 from celebgen_cli.models.folder import Components, is_model, load_model, save_model
+from celebgen_cli.models.registry import find
 from celebgen_cli.processes import world
 from celebgen_cli.training.order import Warn
 
@@ -24,6 +25,15 @@ def as_begun(parts: Components, output: Path, going: bool, warn: Warn) -> Compon
             warn(f"the networks that {output} builds on have changed since; it goes on with those that it began with")
             return frozen
     return parts
+
+
+def at_hand(source: Path, output: Path, resume: bool, warn: Warn) -> Path:
+    """Where the networks are that a run builds on: `source`, or what a resumed run keeps where nothing is there."""
+    kept = output / "frozen"
+    if not resume or find(source, strict=False).exists() or not is_model(kept):
+        return source
+    warn(f"there is no {source} any more; {output} goes on with the networks that it began with")
+    return kept
 
 
 def freeze(parts: Components, run: Path, going: bool) -> None:

@@ -16,7 +16,7 @@ from celebgen_cli.models.devices import autocast, choose_device, memory_format
 from celebgen_cli.models.folder import Components, is_model
 from celebgen_cli.models.presets import preset as find_preset
 from celebgen_cli.models.registry import find
-from celebgen_cli.models.text_encoder import CompactText
+from celebgen_cli.models.text_encoder import CompactText, open_clip_source
 from celebgen_cli.models.unet import INITS
 from celebgen_cli.processes import barrier, world
 from celebgen_cli.training import checkpoints, defaults, preparing, runs
@@ -137,6 +137,8 @@ def train_vae(
         raise UsageError(
             f"{order.dataset} has {data.size} px pictures and preset {preset} takes {sizes.cvae.image_size} px"
         )
+    if open_clip_source(text) is None:
+        text = str(preparing.at_hand(Path(text), output, resume, warn))
     encoder = runs.load_text(text).to(where)
     begun, weights = origin(init_from, "cvae", output)
     cvae = cvae_sizes(sizes.cvae, before.get("cvae", {}), begun, latent_channels)
@@ -315,7 +317,7 @@ def prepare_diffusion(
         raise UsageError(f"--init is one of {', '.join(INITS)}, not '{init}'")
     preset = defaults.preset_name(preset, output, resume, vae)
     sizes, (data, held), where = find_preset(preset), order.datasets(), choose_device(order.device)
-    parts = runs.load_components(vae, ("text", "cvae"))
+    parts = runs.load_components(preparing.at_hand(vae, output, resume, warn), ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
     text, cvae = parts.text.to(where), parts.cvae.to(where)
     extractor = None if fid is None else inception(where)

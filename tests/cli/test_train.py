@@ -237,6 +237,22 @@ def test_a_run_keeps_the_networks_that_it_began_with(chain: Chain, tmp_path: Pat
     out = invoke(*chain.train_diffusion(other, "--steps", 42, "--resume"))
     assert (out.exit_code, "changed" in out.stderr) == (0, False), out.stderr
     assert_same_end(run, other, "step-0000042")
+    moved, gone = Path(shutil.copytree(chain.unet, tmp_path / "moved")), tmp_path / "gone"
+    assert "neither a run" in one_sentence(invoke(*chain.train_diffusion(tmp_path / "new", "--vae", gone)), 1)
+    out = invoke(*chain.train_diffusion(moved, "--vae", gone, "--steps", 42, "--resume"))
+    assert out.exit_code == 0, out.stderr
+    assert f"there is no {gone} any more; {moved} goes on with the networks that it began with" in out.stderr
+    assert_same_end(moved, other, "step-0000042")
+    words = ("train-vae", chain.dataset, "-o", vae, "--text", gone, "--resume", "--steps", 23)
+    assert invoke(*words).exit_code == 0
+
+
+def test_weights_to_begin_with_are_of_no_use_to_what_has_begun(chain: Chain, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(chain.unet, tmp_path / "unet"))
+    config = (run / "config.json").read_bytes()
+    out = invoke(*chain.train_diffusion(run, "--init-from", chain.model, "--steps", 42, "--resume"))
+    assert "goes on from its own checkpoint and began with new weights; leave out --init-from" in one_sentence(out, 2)
+    assert (run / "config.json").read_bytes() == config
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGTERM to one process")
