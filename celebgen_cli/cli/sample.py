@@ -24,7 +24,7 @@ NO_PROMPT = 'no prompt was given; say what the face shows, for example: celebgen
 def sample(
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(help="What the face shows; {a|b} stands for either; from stdin, a line each, if absent."),
+        typer.Argument(help="What the face shows; {a|b} stands for either; from stdin, a line each, if absent or -."),
     ] = None,
     output: Annotated[
         str,
@@ -222,6 +222,8 @@ def _entries(
     """Where the prompts come from, and whether they can be gone through twice; None where `optional` and none are."""
     from celebgen_cli.sampling.prompts import format_of, from_arguments, from_file, from_stream
 
+    if arguments == ["-"] and file is None:
+        arguments, file = None, "-"
     if arguments:
         if file is not None:
             raise UsageError("prompts were given as arguments and with --prompts; leave one of them out")

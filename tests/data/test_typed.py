@@ -101,6 +101,7 @@ def named(text: str) -> dict[str, int]:
         ("glasses: no, hat: yes", "person wearing a hat, without glasses", ""),
         ("woman, blond hair, smiling: no", "woman, blond hair, not smiling", ""),
         ("woman, hair gray", "woman, gray hair", ""),
+        ("her mouth is open, no glasses", "her mouth open, no glasses", ""),
     ],
 )
 def test_in_the_captions_words(typed: str, text: str, negative: str) -> None:

@@ -52,6 +52,7 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (r"(rosy|red|pink|chubby|round) cheeked", r"\1-cheeked"),
     (r"(big|large|pointy|broad|sharp) nosed", r"\1-nosed"),
     (r"good looking", "good-looking"),
+    (r"mouth is (?=(?:slightly )?open\b)", "mouth "),
     (r"(?:(?:who )?is )?(?:neither young nor old|neither old nor young)", ""),
     (rf"without(?: any)? hair and (?={_WORN}\b)", "bald without "),
     (rf"({_WORN}): ?(?:no|none|false)", r"without \1"),
