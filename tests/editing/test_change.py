@@ -205,6 +205,8 @@ def test_orders_are_descriptions() -> None:
         ("make the blond woman brunette", "Brown_Hair", 1),
         ("make this smiling woman serious", "Smiling", -1),
         ("remove the man's glasses", "Eyeglasses", -1),
+        ("make her smile and turn the hat into a cap", "Smiling", 1),
+        ("switch to blond hair with bangs", "Blond_Hair", 1),
         ("shave", "No_Beard", 1),
         ("shave his head", "Bald", 1),
         ("remove the hair", "Bald", 1),
