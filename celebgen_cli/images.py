@@ -89,10 +89,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def refuse_foreign(option: str, paths: Iterable[Path]) -> None:
-    """Make sure that files which an option has written replace no picture that celebgen did not make.
+    """Make sure that none of the files an option is to write is a picture that celebgen did not make.
 
     Raises:
-        UsageError: one would.
+        UsageError: one is; it names the option and the file.
     """
     for path in paths:
         if not path.exists():

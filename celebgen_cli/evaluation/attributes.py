@@ -133,7 +133,7 @@ def evaluate_attributes(
         CelebgenError: something is missing or damaged.
     """
     listener = listener or Listener()
-    refuse_foreign("--worst", worst.glob("*.png") if worst else [])
+    refuse_foreign("--worst", [worst / "worst.png", *worst.glob("[0-9][0-9]-*.png")] if worst else [])
     reference = compare.open_real_images(real)
     if not isinstance(reference, SplitImages) or not reference.split.attributes.any():
         raise UsageError(

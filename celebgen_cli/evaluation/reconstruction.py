@@ -168,7 +168,7 @@ def evaluate_reconstruction(
     from celebgen_cli.evaluation.subjects import open_model
 
     listener = listener or Listener()
-    refuse_foreign("--worst", worst.glob("*.png") if worst else [])
+    refuse_foreign("--worst", worst.glob("[0-9][0-9]-image-*.png") if worst else [])
     images = compare.open_real_images(real)
     pipeline = open_model(model, options)
     count = checked_count(pipeline, images, options.num, listener.say)

@@ -137,8 +137,10 @@ def test_the_command(tmp_path: Path, faces: Faces, model_folder: Path, monkeypat
     value = json.loads(out.stdout)
     assert value["prior"]["n"] == 24 and value["prior"]["fid"] > 0 and value["rfid_interval"] > 0
     assert len(value["pictures"]) == 8 and "may not be published" in out.stderr
-    (tmp_path / "worst" / "holiday.png").write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
-    assert "--worst would overwrite" in one_sentence(invoke(*ask, "--worst", tmp_path / "worst"), 2)
+    own = tmp_path / "own" / Path(value["pictures"][0]).name
+    own.parent.mkdir()
+    own.write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
+    assert f"--worst would overwrite {own}" in one_sentence(invoke(*ask, "--worst", own.parent), 2)
     first = read_pixels(Path(value["pictures"][0]))
     assert first.shape == (32, 66, 3)
     np.testing.assert_array_equal(first[:, :32], faces[0][value["worst"][0]])
