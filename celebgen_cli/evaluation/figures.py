@@ -102,7 +102,8 @@ class Condition:
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.name}{self.sign}{self.limit:g}"
+        short = f"{self.limit:g}"
+        return f"{self.name}{self.sign}{short if float(short) == self.limit else self.limit}"
 
     def holds(self, figures: Mapping[str, float]) -> bool | None:
         """Whether it is true of these figures; None where they lack the one that it is about."""

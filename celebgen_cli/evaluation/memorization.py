@@ -17,7 +17,7 @@ from celebgen_cli.evaluation.features import FeatureExtractor, find_inception_we
 from celebgen_cli.evaluation.neighbours import Latents, Pixels
 from celebgen_cli.evaluation.options import Listener, Options
 from celebgen_cli.evaluation.similarity import find_lpips
-from celebgen_cli.evaluation.sources import ImageSource, open_images, open_split, split_name
+from celebgen_cli.evaluation.sources import ImageSource, open_images, open_split, pixels, split_name
 from celebgen_cli.evaluation.subjects import draw, is_model, open_generated, open_model
 from celebgen_cli.images import refuse_foreign
 
@@ -99,7 +99,10 @@ def evaluate_memorization(
     faces = draw(model, known.captions, options) if is_model(generated) else open_generated(generated or "")
     for side in (known, faces):
         if side.size != searched.size:
-            raise UsageError(f"{side.label} has {side.size} px and {searched.label} {searched.size}: they must match")
+            raise UsageError(
+                f"the pictures of {side.label} are {pixels(side)} and those of {searched.label} {pixels(searched)}: "
+                "they must match"
+            )
     warnings = []
     trained_on = dict(model.info.get("data") or {}).get("fingerprint") if is_model(generated) else None
     if trained_on is not None and trained_on != searched.fingerprint():
@@ -115,6 +118,11 @@ def evaluate_memorization(
         warnings.append(
             f"{twice} of the {sizes[2]} held-out photographs are in the training set too: copies look better than they "
             "are"
+        )
+    if sizes[2] < 99:
+        warnings.append(
+            f"{sizes[2]} held-out photographs are few: of faces that copy nothing, 1 in {sizes[2] + 1} is nearer than "
+            "all of them, not 1 in 100"
         )
     if sizes[0] < 1000:
         warnings.append(f"1 % of {sizes[0]} faces are few: the 1 % quantiles are rough")
@@ -193,7 +201,7 @@ def _spaces(
         if "inception" not in names:
             listener.say("Inception's features are left out: no weights are here (--inception-weights FILE)")
     if "latent" in names and not fits:
-        raise UsageError(f"{model.name} is for {model.size} px and the pictures have {pictures.size}: leave out latent")
+        raise UsageError(f"{model.name} is for {model.size} px and pictures are {pixels(pictures)}: leave out latent")
     out: dict[str, FeatureExtractor] = {}
     for name in names:
         if name == "inception":

@@ -32,7 +32,7 @@ from celebgen_cli.evaluation.similarity import (
     psnr,
     ssim,
 )
-from celebgen_cli.evaluation.sources import ImageSource, NamedModel
+from celebgen_cli.evaluation.sources import ImageSource, NamedModel, pixels
 from celebgen_cli.images import refuse_foreign
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def checked_count(
     if not 0 < count <= len(source):
         raise CelebgenError(f"{source.label} has {len(source)} images and {count} were asked for; ask for others")
     if source.size != model.size:
-        raise UsageError(f"{source.label} has images of {source.size} px and {model.name} is for {model.size} px")
+        raise UsageError(f"the images of {source.label} are {pixels(source)} and {model.name} is for {model.size} px")
     if warn and source.crop is not None and model.crop not in (source.crop, "unknown"):
         warn(f"the crop differs ({source.crop} and {model.crop}): the model never saw faces cut like these")
     return count

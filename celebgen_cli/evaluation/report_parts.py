@@ -24,7 +24,7 @@ from celebgen_cli.evaluation.features import inception_identity
 from celebgen_cli.evaluation.journal import Journal
 from celebgen_cli.evaluation.options import Listener, Options
 from celebgen_cli.evaluation.similarity import LPIPS_VARIABLE
-from celebgen_cli.evaluation.sources import ImageSource, kind_of
+from celebgen_cli.evaluation.sources import ImageSource, kind_of, split_name
 from celebgen_cli.evaluation.statistics import Statistics
 from celebgen_cli.evaluation.subjects import is_model, open_generated, open_model
 from celebgen_cli.files import sha256_file
@@ -243,8 +243,12 @@ def _inception(setup: Setup) -> str | None:
 
 def _stamp(extra: Path | str | None) -> Any:
     """What a word names, with size and time of the file or of the files of the folder: another one is noticed."""
-    if extra is None or not (path := Path(extra)).exists():
-        return None if extra is None else str(extra)
+    if extra is None:
+        return None
+    path = split_name(str(extra).removeprefix("local-dir:"))[0]
+    path = path if path.exists() else find(path, strict=False)
+    if not path.exists():
+        return str(extra)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     return [str(extra), [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]]
 

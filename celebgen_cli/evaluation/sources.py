@@ -206,6 +206,11 @@ def open_split(path: Path, name: str) -> SplitImages:
     )
 
 
+def pixels(source: ImageSource) -> str:
+    """The size of a source's images in words."""
+    return "not square" if source.size is None else f"{source.size} px"
+
+
 def split_name(text: str, default: str = "valid") -> tuple[Path, str]:
     """`DATASET` or `DATASET:split` as path and name; a path that exists is taken whole, so `C:\\data` stays one."""
     path, colon, name = text.rpartition(":")

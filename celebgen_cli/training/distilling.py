@@ -49,13 +49,17 @@ def prepare_distillation(
     output, init_from, warn = order.output, order.origin, order.warn
     steps = student_steps or order.before.get("distill", {}).get("steps", STEPS)
     (data, held), where = order.datasets(), choose_device(order.device)
-    parts = runs.load_components(model, ("text", "cvae", "unet"))
+    source = preparing.at_hand(model, output, order.resume, warn)
+    parts = runs.load_components(source, ("text", "cvae", "unet"))
     assert parts.text is not None and parts.cvae is not None and parts.unet is not None
     if parts.cvae.config.image_size != data.size:
         size = parts.cvae.config.image_size
         raise UsageError(f"{order.dataset} has {data.size} px pictures and {model} draws {size} px")
     schedule = Schedule.from_dict(parts.info.get("schedule") or parts.info.get("run", {}).get("schedule"))
-    teaching = teaching_of(complete(parts.info.get("defaults", {}), {}, schedule.timesteps), steps)
+    own = parts.info.get("defaults", {})
+    if source != model:  # what the run keeps of its teacher is the networks; how it draws stands in its settings
+        own = {**order.before["distill"], "steps": order.before["distill"]["teacher_steps"]}
+    teaching = teaching_of(complete(own, {}, schedule.timesteps), steps)
     preset = defaults.preset_name(None, output, order.resume, model)
     config, wording = order.config(SETTINGS, preset), order.wording(data)
     extractor = None if fid is None else inception(where)

@@ -160,8 +160,8 @@ class Trainer:
             checkpoints.unpack_optimizer(self.optimizer, checkpoint.optimizer)
         except (RuntimeError, ValueError, LookupError) as error:
             raise CelebgenError(
-                f"the checkpoint of step {checkpoint.step} in {self.folder} is of networks of another size; give the "
-                "preset and text encoder that the run was started with, or another run folder"
+                f"the checkpoint of step {checkpoint.step} in {self.folder} is of other networks than these settings "
+                "make; give the preset, text encoder and losses that the run was started with, or another run folder"
             ) from error
         self.ema.n_averaged.fill_(int(checkpoint.state["ema_updates"]))
         if checkpoint.state.get("scaler"):

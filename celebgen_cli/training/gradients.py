@@ -17,6 +17,26 @@ from celebgen_cli.training.task import AUTOMATIC, Task
 Logged = Mapping[str, Tensor | float]
 
 
+def check_parts(coupled: bool, batch_size: int, pieces: int) -> None:
+    """Check that this process's part of a batch can be computed in `pieces` micro-batches.
+
+    coupled: whether the loss looks at the whole batch, see `celebgen_cli.training.task.Task`.
+
+    Raises:
+        UsageError: it cannot, or the processes cannot share the batch.
+    """
+    if pieces > 1 and coupled:
+        raise UsageError(
+            f"the rows of a batch see each other in this loss, so a batch of {batch_size} is not computed in "
+            "parts; leave --accumulate out, and choose a smaller --batch-size or add --checkpoint-activations "
+            "where memory is short"
+        )
+    if pieces > (mine := own_part(batch_size)).count:
+        raise UsageError(
+            f"--accumulate {pieces} is more than the {mine.count} pictures of a batch; choose a smaller one"
+        )
+
+
 class Gradients:
     """Computes the gradients of a task's batches.
 
@@ -51,16 +71,7 @@ class Gradients:
         self.attention = (lambda: sdpa_kernel(SDPBackend.MATH)) if device.type == "cpu" else nullcontext
         self.compiled: Sequence[nn.Module] = ()
         self.replicas: nn.parallel.DistributedDataParallel | None = None  # with many processes, the task's loss
-        if pieces > 1 and task.coupled:
-            raise UsageError(
-                f"the rows of a batch see each other in this loss, so a batch of {batch_size} is not computed in "
-                "parts; leave --accumulate out, and choose a smaller --batch-size or add --checkpoint-activations "
-                "where memory is short"
-            )
-        if pieces > self.mine.count:
-            raise UsageError(
-                f"--accumulate {pieces} is more than the {self.mine.count} pictures of a batch; choose a smaller one"
-            )
+        check_parts(task.coupled, batch_size, pieces)
 
     def prepare(self, compile: bool) -> None:
         """Compile the networks, and join the other processes; after `fit`, which does neither."""

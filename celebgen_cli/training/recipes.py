@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from celebgen_cli.diffusion.schedule import Schedule
-from celebgen_cli.errors import UsageError
+from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.files import atomic_write_json, read_json
 from celebgen_cli.models.devices import autocast, choose_device, memory_format
 from celebgen_cli.models.folder import Components, is_model
 from celebgen_cli.models.presets import preset as find_preset
@@ -22,6 +23,7 @@ from celebgen_cli.processes import barrier, world
 from celebgen_cli.training import checkpoints, defaults, preparing, runs
 from celebgen_cli.training.batches import Examples, preload, training_and_held_out
 from celebgen_cli.training.engine import Reporter, Trainer, quiet, with_overrides
+from celebgen_cli.training.gradients import check_parts
 from celebgen_cli.training.latents import encode
 from celebgen_cli.training.order import Order, Warn
 from celebgen_cli.training.periodic import PeriodicFID, inception
@@ -79,8 +81,6 @@ def train_clip(
         task, output, config, device=where, settings=settings, resume=resume, warn=order.warn,
         observers=order.observers,
     )  # fmt: skip
-    from celebgen_cli.files import atomic_write_json, read_json
-
     measured = trainer.finished and (output / "report.json").is_file()
     if world().main and not measured and (output / "report.json").is_file():
         with contextlib.suppress(OSError):  # a run that cannot be written is said to be so below
@@ -161,11 +161,14 @@ def train_vae(
     if loss.adversarial > 0 and not before:
         config = replace(config, beta1=0.5)  # as is usual against a critic: the past of a moving target misleads
     pool = None
-    source, drawn = denoiser or before.get("denoiser"), drawn or before.get("drawn") or defaults.DRAWN[preset]
+    source = denoiser or before.get("denoiser")
     if source is not None and not (loss.freeze_encoder and (loss.adversarial > 0 or loss.transport > 0)):
         raise UsageError(
             "--denoiser is for a decoder alone: give --freeze-encoder, and --adversarial or --transport, too"
         )
+    if drawn is not None and source is None:
+        raise UsageError("--drawn says how many latents --denoiser draws; give that too")
+    drawn = drawn or before.get("drawn") or defaults.DRAWN[preset]
     if loss.transport > 0 and source is None:
         raise UsageError("--transport is for latents that a denoiser draws: give --denoiser MODEL and --freeze-encoder")
     if loss.transport > 0 and loss.adversarial > 0:
@@ -187,6 +190,7 @@ def train_vae(
                     for name, backbone in NETWORKS.items()]  # fmt: skip
     for network in networks:
         network.to(where, memory_format=memory_format(where))  # type: ignore[call-overload]
+    check_parts(loss.adversarial > 0 or loss.transport > 0, config.batch_size, config.accumulate)
     if source is not None:
         drawing = runs.load_components(Path(source), ("text", "cvae", "unet"))
         pool = _draw(drawing, drawn, output, train, where, config, progress)
@@ -258,12 +262,7 @@ def prepare_prior(
     order = replace(order, captions=None, files_share=None, resume=True)  # whose pictures and captions are the run's
     (data, held), where = order.datasets(), choose_device(order.device)
     wording, trained = order.wording(data), runs.averaged_weights(run)[0]
-    begun = (run / "prior" / "config.json").is_file()
-    stale = begun and (
-        runs.read_config(run / "prior").get("cvae_step") != trained
-        # a kill between its first best weights and its first checkpoint: it would begin with the former
-        or not checkpoints.list_checkpoints(run / "prior" / "checkpoints")
-    )
+    stale = (run / "prior").is_dir() and not _goes_on_with(run / "prior", trained, order.warn)
     barrier()  # before it is gone, all processes have seen it
     if stale and world().main:
         aside = run / ".prior.tmp"  # its name goes first: a kill leaves no half of it
@@ -271,6 +270,8 @@ def prepare_prior(
         (run / "prior").rename(aside)  # fitted to the latents of an earlier CVAE
         shutil.rmtree(aside, ignore_errors=True)
     barrier()
+    if config.steps != info.get("prior_steps") and world().main:  # what the run is asked for from now on
+        atomic_write_json(run / "config.json", {**info, "prior_steps": config.steps})
     parts = runs.load_components(run, ("text", "cvae"))
     assert parts.text is not None and parts.cvae is not None
     text, cvae = parts.text.to(where), parts.cvae.to(where)
@@ -290,6 +291,22 @@ def prepare_prior(
         return {} if trainer.finished else trainer.train(report)
 
     return fit
+
+
+def _goes_on_with(refit: Path, cvae_step: int, warn: Warn) -> bool:
+    """Whether the refit there is of the CVAE as it is now and whole; `warn` says so where something is damaged."""
+    # killed between its first best weights and its first checkpoint it would begin with the former
+    if not checkpoints.list_checkpoints(refit / "checkpoints"):
+        return False
+    try:
+        if runs.read_config(refit).get("cvae_step") != cvae_step:
+            return False  # fitted to the latents of an earlier one
+        checkpoints.load_tensors(refit / "best.safetensors")
+        runs.averaged_weights(refit)
+    except CelebgenError as error:
+        warn(f"the refit of the prior in {refit} begins anew, because it is damaged ({error})")
+        return False
+    return True
 
 
 def prepare_diffusion(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from celebgen_cli.errors import CelebgenError
 from celebgen_cli.files import read_json
 
 
@@ -17,9 +18,6 @@ def refit_is_due(run: Path, config: Mapping[str, Any]) -> bool:
     """Whether a train-vae run asks for a refit of its prior that has not come to its end.
 
     config: what `run / "config.json"` holds. A refit is of the CVAE as it is now, so training on makes it due again.
-
-    Raises:
-        CelebgenError: config.json of the refit cannot be read.
     """
     loss = config.get("loss")
     frozen = isinstance(loss, dict) and loss.get("freeze_encoder")  # such an encoder came with its prior
@@ -28,7 +26,10 @@ def refit_is_due(run: Path, config: Mapping[str, Any]) -> bool:
     refit, trained = run / "prior", checkpoint_steps(run)
     if not trained or not (refit / "config.json").is_file():
         return True
-    settings = read_json(refit / "config.json")
+    try:
+        settings = read_json(refit / "config.json")
+    except CelebgenError:  # damaged: it begins anew
+        return True
     settings = settings if isinstance(settings, dict) else {}
     train = settings.get("train")
     steps = train.get("steps") if isinstance(train, dict) else None

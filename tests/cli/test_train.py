@@ -567,6 +567,10 @@ def test_a_decoder_learns_from_what_a_denoiser_draws(chain: Chain, tmp_path: Pat
     words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 2,
              "--init-from", chain.vae, "--denoiser", chain.unet)  # fmt: skip
     assert "give --freeze-encoder, and --adversarial or --transport" in one_sentence(invoke(*words), 2)
+    assert "give that too" in one_sentence(invoke(*words[:-2], "--drawn", 6), 2)
+    out = invoke(*words, "--freeze-encoder", "--adversarial", 0.5, "--drawn", 6, "--accumulate", 2)
+    assert "leave --accumulate out" in one_sentence(out, 2)
+    assert not list(run.glob("drawn-*.safetensors"))  # it is said before the minutes of drawing
     out = invoke(*words, "--freeze-encoder", "--adversarial", 0.5, "--drawn", 6)
     assert out.exit_code == 0, out.stderr
     assert len(list(run.glob("drawn-*.safetensors"))) == 1
@@ -632,6 +636,40 @@ def test_a_refit_that_is_killed_before_its_first_checkpoint_begins_where_it_bega
     assert invoke(*words, "-o", tmp_path / "killed").exit_code == 0
     whole, again = (load_tensors(tmp_path / name / "prior" / "best.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+@pytest.mark.parametrize("damaged", ["config.json", "best.safetensors", "checkpoints"])
+def test_a_damaged_refit_begins_anew(chain: Chain, tmp_path: Path, damaged: str) -> None:
+    run = Path(shutil.copytree(chain.vae, tmp_path / "vae"))
+    refit = run / "prior"
+    before = load_tensors(refit / "best.safetensors")
+    for path in [refit / damaged] if damaged != "checkpoints" else (refit / damaged).glob("*/ema.safetensors"):
+        path.write_bytes(path.read_bytes()[:40])
+    from celebgen_cli.training.refit import refit_is_due
+
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert refit_is_due(run, config) == (damaged == "config.json")  # what it looks at are names and settings
+    out = invoke("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--resume")
+    assert out.exit_code == 0, out.stderr
+    assert "begins anew, because it is damaged" in " ".join(out.stderr.split())
+    assert not refit_is_due(run, config)
+    after = load_tensors(refit / "best.safetensors")
+    for name, value in before.items():  # of the same latents by the same seed, in another process
+        torch.testing.assert_close(after[name], value, atol=1e-4, rtol=0)
+    assert not (run / ".prior.tmp").exists()
+
+
+def test_steps_of_the_refit_are_recorded(chain: Chain, tmp_path: Path) -> None:
+    """Where it is killed amid them, the same command and `info` know that it is due."""
+    run = tmp_path / "vae"
+    words = ("train-vae", chain.dataset, "-o", run, "--text", chain.clip, "--perceptual", "none", "--steps", 2)
+    assert invoke(*words, "--prior-steps", 0).exit_code == 0
+    assert not (run / "prior").exists()
+    out = invoke(*words, "--prior-steps", 3, "--resume")
+    assert out.exit_code == 0, out.stderr
+    assert json.loads((run / "config.json").read_text(encoding="utf-8"))["prior_steps"] == 3
+    assert (run / "prior" / "checkpoints" / "step-0000003").is_dir()
+    assert json.loads((run / "prior" / "config.json").read_text(encoding="utf-8"))["train"]["steps"] == 3
 
 
 def test_a_refit_is_shared_by_any_number_of_processes(

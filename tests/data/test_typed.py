@@ -102,6 +102,19 @@ def named(text: str) -> dict[str, int]:
         ("woman, blond hair, smiling: no", "woman, blond hair, not smiling", ""),
         ("woman, hair gray", "woman, gray hair", ""),
         ("her mouth is open, no glasses", "her mouth open, no glasses", ""),
+        ("headshot of a businessman in a tie", "headshot of a man in a tie", ""),
+        ("an actress", "a woman", ""),
+        ("a grandma with a baby girl", "an old woman with a young girl", ""),
+        ("an angry man", "a serious man", ""),
+        ("a toddler", "a young person", ""),
+        ("woman with wrinkles", "woman with an old face", ""),
+        ("portrait, male, 60s, gray hair", "portrait, male, old, gray hair", ""),
+        ("male, 30, beard", "male, young, beard", ""),
+        ("man -beard -glasses", "man, without glasses or a beard", ""),
+        ("woman -blond", "woman", "blond hair"),
+        ("hardly smiling man", "man, not smiling", ""),
+        ("anything but old", "young person", ""),
+        ("woman with light makeup", "woman with a natural look", ""),
     ],
 )
 def test_in_the_captions_words(typed: str, text: str, negative: str) -> None:
@@ -117,7 +130,8 @@ def test_in_the_captions_words(typed: str, text: str, negative: str) -> None:
      "without glasses, beard or hat", "hair off her forehead, no bangs", "a man without glasses, a hat, or a beard",
      "a woman without earrings, necklace, and lipstick", "a nondescript young man with glasses", "nonchalant woman",
      "portrait without watermark of a smiling woman", "hair in shades of gray, woman", "a dad hat", "a fat nose",
-     "not a tall man, smiling"],
+     "not a tall man, smiling", "a king-size hat", "a baby-faced man", "man - beard", "woman, sad eyes",
+     "a man who is not angry"],
 )  # fmt: skip
 def test_what_captions_could_say_stays_as_it_is(text: str) -> None:
     assert read_prompt(text) == (text, "", text, False)

@@ -16,6 +16,7 @@ from tests.faces import random_attributes
         ("dark-skinned man, brown eyes", ["dark-skinned", "brown eyes"]),
         ("a man in a black hat", ["black hat"]),
         ("smiling woman blond hair", []),
+        ("black woman, white hair", ["black woman"]),
         ("fair-skinned woman with rosy cheeks and a big smile", []),
         ("old man gray hair beard", []),
         ("close-up of a man with neatly trimmed beard", []),

@@ -176,7 +176,8 @@ def test_the_command(model_folder: Path, dataset32: Path, tmp_path: Path) -> Non
     assert "may not be published" in out.stderr and "Inception's features are left out" in out.stderr
     assert value["generated"]["settings"]["steps"] == 2 and value["diversity"]["seeds"] == 16
     assert value["diversity"]["distance"] == "CVAE latents, RMS" and value["diversity"]["prompts"]
-    assert any("few" in warning for warning in value["warnings"])
+    said = " ".join(value["warnings"])
+    assert "1 % of 6 faces are few" in said and "12 held-out photographs are few" in said and "1 in 13" in said
     own = tmp_path / "own.png"
     own.write_bytes(encode_png(np.zeros((9, 9, 3), np.uint8)))
     assert "--pairs would overwrite" in one_sentence(invoke(*ask, "--pairs", own), 2)
@@ -197,7 +198,11 @@ def test_what_is_refused(model_folder: Path, dataset32: Path, tmp_path: Path, fa
         words = (*ask, model_folder, f"{data}:valid", "--held-out", f"{held}:valid")
         assert "are the training set itself" in one_sentence(invoke(*words), 2)
     large = write_images(tmp_path / "large", np.zeros((2, 64, 64, 3), dtype=np.uint8))
-    assert "64 px" in one_sentence(invoke(*ask, large, dataset32), 2)
+    assert "are 64 px and those of dataset:train 32 px" in one_sentence(invoke(*ask, large, dataset32), 2)
+    wide = write_images(tmp_path / "wide", np.zeros((2, 32, 48, 3), dtype=np.uint8))
+    assert "are not square and those of dataset:train 32 px" in one_sentence(invoke(*ask, wide, dataset32), 2)
+    words = (*ask, model_folder, wide, "--held-out", large, "--space", "latent")
+    assert "64 px and those of wide not square" in one_sentence(invoke(*words), 2)
 
 
 @pytest.mark.parametrize(("m", "n"), [(400, 400), (5000, 1000)])

@@ -242,6 +242,20 @@ def test_other_weights_under_the_same_name_are_measured_anew(
         assert len(measured) == times
 
 
+def test_another_training_set_under_the_same_name_is_measured_anew(
+    model: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    monkeypatch.setitem(report_parts.PARTS, "text", lambda *args: measured.append(0) or {"score": len(measured)})
+    kept = Path(shutil.copytree(dataset, tmp_path / "kept"))
+    for times in (1, 1, 2):
+        if times == 2:
+            (kept / "dataset.json").write_text((kept / "dataset.json").read_text(encoding="utf-8") + " ")
+        setup = Setup(model, str(dataset), f"{kept}:train", Options(num=8), ["text"])
+        measure_report(setup, tmp_path / "work")
+        assert len(measured) == times
+
+
 def test_what_the_environment_names_and_repeats_are_part_of_what_was_measured(
     model: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,6 +357,8 @@ def test_failures_are_one_sentence() -> None:
     assert failure([Condition("fid", ">", 35)], value) is None and failure([], value) is None
     said = failure([Condition("clip_score", "<", 20)], value)
     assert said == "clip_score<20 cannot be decided, for clip_score was not measured; left out are text"
+    assert str(Condition("fid", ">", 25.0000001)) == "fid>25.0000001"  # not that of fid>25, which it stands beside
+    assert [str(Condition("kid", "<", limit)) for limit in (0.005, 1e-7)] == ["kid<0.005", "kid<1e-07"]
 
 
 def test_ratios_to_nothing_are_a_dash(tmp_path: Path) -> None:

@@ -179,6 +179,15 @@ def test_the_command(chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert after == {**config, "train": {**config["train"], "steps": 3}}
     out = invoke("train-diffusion", "--config", run / "config.toml", "-o", run, "--steps", 4, "--resume")
     assert out.exit_code == 0, out.stderr
+    kept = chain.model.rename(tmp_path / "elsewhere")
+    try:
+        out = invoke("train-diffusion", chain.dataset, "-o", run, "--steps", 5, "--resume")
+    finally:
+        kept.rename(chain.model)
+    assert out.exit_code == 0, out.stderr
+    assert "goes on with the networks that it began with" in " ".join(out.stderr.split())
+    after = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    assert after == {**config, "train": {**config["train"], "steps": 5}}
     (run / "config.toml").unlink()  # info reads the command from the settings then
     said = invoke("info", run).stdout
     assert f"--distill {chain.model} --resume" in " ".join(said.split())

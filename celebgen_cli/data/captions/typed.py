@@ -24,6 +24,7 @@ _WORN = (
     "(?:(?:eye)?glasses|hat|cap|make-?up|lipstick|beard|m(?:o)?ustache|goatee|earrings|necklace|tie|necktie|bangs|smile)"
 )
 _HAIR = "(?:black|brown|blonde?|gr[ae]y|straight|wavy|curly)"
+_UNDENIED = "".join(rf"(?<!\b{denial} )" for denial in ("not", "no", "without a", "without", "never")) + r"(?<!n['’]t )"
 _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
     (rf"an {_YOUNG}{_YEARS}", "a young"),  # before "years old" is taken for old
     (rf"(?:(?<!-)aged )?{_YOUNG}{_YEARS}", "young"),
@@ -33,18 +34,37 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (rf"{_AGED}{_YOUNG}|{_DECADE}(?:20|twentie)['’]?s", ", young"),
     (rf"{_AGED}{_OLD}|{_DECADE}(?:[6-9]0|sixtie|seventie|eightie|ninetie)['’]?s", ", old"),
     (rf"{_AGED}\d+", ""),
+    (rf",\s*{_YOUNG}(?=\s*(?:,|$))", ", young"),  # "male, 30, beard"
+    (rf",\s*(?:{_OLD}|[6-9]0['’]?s)(?=\s*(?:,|$))", ", old"),
+    (r"wrinkl(?:ed|y)(?= (?:(?:wo)?man|person|lady|guy|face)\b)", "old"),
+    (r"wrinkles(?: on (?:his|her|their) face)?", "an old face"),
+    (r"smirking", "smiling"),
+    (r"smirk", "grin"),
+    (r"(?:an? )?(?:little|minimal|light|subtle|natural(?:-looking)?|(?:hardly|barely) any) make-?up(?: look)?",
+     "a natural look"),
     (r"sun ?glasses|shades(?! of\b)", "eyeglasses"),
+    (r"(?:business|sales|sports|police|fire|fisher|noble|states|trades|crafts|camera|spokes|clergy|work)(wo)?m[ae]n",
+     r"\1man"),
     (r"men|males|guys|blokes|dudes|gentlemen|husband|father|dad(?! (?:hat|cap)\b)|daddy", "man"),
+    (r"(?:brother|son|uncle|nephew|boyfriend|bridegroom|groom|king|prince|duke|monk|wizard|waiter)(?!-)", "man"),
     (r"girls", "girl"),
     (r"women|ladies|females|gals|wife|mother|mom|mum|mommy|mummy", "woman"),
+    (r"(?:sister|daughter|aunt|auntie|niece|girlfriend|bride|queen|princess|duchess|nun|witch|ballerina|housewife)(?!-)",
+     "woman"),
+    (r"actress(?:es)?|waitress(?:es)?|hostess|stewardess|heroine|goddess", "woman"),
     (r"boys", "boy"),
+    (r"(?:baby|teen|kid|child|toddler|infant|adolescent|youngster)(?= (?:girl|boy|(?:wo)?man|actor|star)\b)", "young"),
     (r"smiles(?! of\b)", "smile"),
     (r"grandmas?|grandmothers?|granny|grannies|nana", "old woman"),
     (r"grandpas?|grandfathers?|gramps|gran?ddads?", "old man"),
-    (r"teenagers?|teens?|adolescents?|youngsters?|kids?|child(?:ren)?", "young person"),
+    (r"teenagers?|teens?|adolescents?|youngsters?|kids?|child(?:ren)?|toddlers?|infants?|bab(?:y|ies)(?![- ]faced?)",
+     "young person"),
     (r"teenaged?|adolescent", "young"),
     (r"fat(?! (?:nose|lips?)\b)|overweight|obese", "chubby"),
     (r"giggling", "laughing"),
+    (rf"{_UNDENIED}(?:sad|unhappy|angry|grumpy|furious|gloomy|melanchol(?:y|ic)|miserable|frowning|scowling)(?! eye)",
+     "serious"),
+    (rf"{_UNDENIED}(?:frown|scowl)(?: on (?:his|her|their) face)?", "serious expression"),
     (r"dark hair(?! (?:on|in|over|at)\b)", "dark brown hair"),
     (r"dark[- ]haired", "brown-haired"),
     (r"(black|brown|blonde?|gr[ae]y|wavy|straight|curly|white|silver|golden|fair|raven) haired", r"\1-haired"),
@@ -73,7 +93,9 @@ _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed
     (r"not only\b|why not\b", ""),
     (r"(?:(?:is|does|do|did|are|has|have|was|were|ca|wo|could|would|should)n['’]?t|cannot|never|neither)\b", "not"),
     (r"nor\b", "or"),
+    (r"(?:hardly|barely|scarcely|anything but)(?!\w)", "not"),
     (r"(?:instead of|rather than)(?!\w)", "not"),
+    (r",? -(?=[a-z]{3})", " without "),  # as searches have it
     (r"(?:w/o(?:ut)?|minus|lacking|lacks|sans|devoid of|free of)(?!\w)", "without"),
     (r"non (?=(?:smiling|bald|blonde?|bearded|young|old|attractive)\b)", "not "),
     (r"non(?:-|(?=smil|attract|beard))(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
@@ -97,6 +119,7 @@ _MARK = re.compile(
     r"|(,)|\b(and|or)\b",
     re.IGNORECASE,
 )
+_ARTICLE = re.compile(r"\ban? ((?:wo)?man|old|young|serious|chubby|boy|girl|smile|eyeglasses)\b", re.IGNORECASE)
 _FILLERS = frozenset(("a", "an", "the", "any", "really", "actually", "just", "even", "such"))
 """Words between a denial and what it denies."""
 LONGEST = 1000
@@ -156,7 +179,8 @@ def plain_words(text: str, known: Callable[[str], bool] = lambda words: False) -
 
     known: as for `read_prompt`.
     """
-    return _replaced(_NEGATORS, _HAIRLESS.sub(_bald, _replaced(_SYNONYMS, text, known))).removeprefix(", ")
+    plain = _replaced(_NEGATORS, _HAIRLESS.sub(_bald, _replaced(_SYNONYMS, text, known))).removeprefix(", ")
+    return text if plain == text else _ARTICLE.sub(_article, plain)
 
 
 def read_typed(text: str) -> np.ndarray:
@@ -165,6 +189,11 @@ def read_typed(text: str) -> np.ndarray:
     Of two that contradict one another what is there counts: "sunglasses without glasses" has glasses.
     """
     return _read(plain_words(text))[0]
+
+
+def _article(found: re.Match[str]) -> str:
+    """The article that the word after it asks for: "an actress" is "a woman"."""
+    return found[0][0] + ("n" if found[1][0].lower() in "aeiou" else "") + " " + found[1]
 
 
 def _bald(found: re.Match[str]) -> str:

@@ -12,6 +12,8 @@ _NOUNS = frozenset((
     "chin", "jaw", "forehead", "smile", "beard", "goatee", "mustache", "moustache", "sideburns", "glasses",
     "eyeglasses", "spectacles", "hat", "cap", "beanie", "earrings", "necklace", "tie", "necktie", "lipstick", "makeup",
 ))  # fmt: skip
+_PEOPLE = frozenset(("man", "woman", "person", "guy", "gentleman", "lady", "girl", "boy", "male", "female", "gal"))
+_COLOURS = frozenset(("black", "brown", "white", "dark", "tan"))  # captions have them of hair
 _ENDS = frozenset((
     "a", "an", "the", "his", "her", "their", "my", "and", "or", "but", "with", "without", "no", "not", "of", "in",
     "on", "to", "over", "under", "from", "for", "at", "by", "is", "are", "has", "have", "wear", "wearing", "wears",
@@ -32,6 +34,8 @@ def unsaid_phrases(text: str, known: Callable[[str], bool] = lambda words: True)
         hyphened = "-" in noun and not noun.startswith(("no-", "not-"))  # those are read as denials
         if hyphened and noun not in _vocabulary() and not read_caption(noun).any() and known(noun):
             found.append(noun)
+        if at and noun in _PEOPLE and words[at - 1] in _COLOURS:
+            found.append(f"{words[at - 1]} {noun}")
         if noun not in _NOUNS:
             continue
         (close, anywhere), ends = _before()[noun], _last()
