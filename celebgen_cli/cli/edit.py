@@ -76,7 +76,14 @@ def edit(
     from celebgen_cli.cli.results import print_json, print_path
     from celebgen_cli.data.captions import plain_words
     from celebgen_cli.diffusion.noise import check_seed
-    from celebgen_cli.editing.change import as_description, contradictions, plain_change, read_change, unread_words
+    from celebgen_cli.editing.change import (
+        as_description,
+        contradictions,
+        of_this_face,
+        plain_change,
+        read_change,
+        unread_words,
+    )
     from celebgen_cli.editing.edit import edit as work
     from celebgen_cli.editing.edit import edit_level, edit_settings
     from celebgen_cli.editing.photos import read_photo
@@ -99,22 +106,23 @@ def edit(
     level = edit_level(editor, strength, method)
     source = read_photo(photo, editor.crop, editor.size, landmarks=landmarks, already=already)
     unknown = UnknownWords(editor)
-    told = prompt if shows else plain_words(as_description(prompt))
+    asked, change = prompt, None
+    if shows is None:
+        judge = open_judge(None, None if model is None else str(model), device)
+        sure = judge(source.pixels[None])[0]
+        asked, change = of_this_face(prompt, sure), read_change(prompt, sure, negative, editor.unknown_words)
+    told = asked if shows else plain_words(as_description(asked))
     for text in (told, shows or "", negative):
         for warning in [] if quiet else unknown.warnings(text):
             common.say(warning)
-    change = None
-    if shows is None:
-        judge = open_judge(None, None if model is None else str(model), device)
-        change = read_change(prompt, judge(source.pixels[None])[0], negative, editor.unknown_words)
     read = change is not None
     change = change or plain_change(told, negative, shows or "")
     if not quiet and shows is None:
-        beyond = [word for text in (prompt, negative) for word in unread_words(text, editor.unknown_words)]
+        beyond = [word for text in (asked, negative) for word in unread_words(text, editor.unknown_words)]
         why = f"no caption has {', '.join(map(repr, beyond[:8]))}" if beyond else "it names nothing that a judge knows"
         seen = f"{photo} shows: {change.source}" if read else f"the request is taken as typed: {why}"
         common.say(f"{seen}; drawn: {change.target}")
-        for one, other in contradictions(prompt):
+        for one, other in contradictions(asked):
             common.say(f"warning: no face has both {one} and {other}; ask for one of them")
         if read and change.source == change.target:
             common.say("warning: the photo shows this already, as the judge sees it; --source '' draws it all the same")

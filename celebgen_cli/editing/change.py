@@ -37,8 +37,24 @@ _WORN = (
 )
 _COLOR = "(?:gr[ae]y|blonde?|black|brown|brunette)"
 _BODY = "(?:man|woman|person|girl|boy|guy|lady|face)"
+_FEATURES = tuple((rf"(?:{more}) (?:{noun})|(?:{noun}) (?:look |be )?(?:{more})\b", said) for more, noun, said in (
+    ("bigger|larger|wider|broader", "nose", "big nose"), ("smaller|narrower|slimmer", "nose", "not a big nose"),
+    ("pointier|sharper", "nose", "pointy nose"), ("fuller|bigger|larger|plumper|thicker", "lips", "big lips"),
+    ("thinner|smaller", "lips", "not big lips"), ("bushier|thicker|fuller", "(?:eye)?brows", "bushy eyebrows"),
+    ("narrower|smaller", "eyes", "narrow eyes"), ("higher", "cheekbones", "high cheekbones"),
+    ("rosier|redder|pinker", "cheeks", "rosy cheeks"), ("paler|lighter|whiter", "skin", "pale skin"),
+    ("curlier|wavier", "hair", "curly hair"), ("straighter", "hair", "straight hair"),
+    ("gr[ae]yer|whiter", "hair", "gray hair"), ("blonder", "hair", "blond hair"),
+))  # fmt: skip
 _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for order, description in (
     (r"make[- ]up\b", "makeup"),
+    *_FEATURES,
+    (r"blonder\b", "blond"), (r"paler\b", "pale skin"), (r"(?:chubb|fatt|heav)ier\b|fatter\b", "chubby"),
+    (r"(?:thinner|slimmer|leaner|skinnier)\b", "not chubby"), (r"happier\b", "happy"), (r"sadder\b", "sad"),
+    (rf"straighten (?:{_OF})?hair\b", "straight hair"), (rf"(?:curl|perm) (?:{_OF})?hair\b", "curly hair"),
+    (r"(?<!\bold )(?<!\bof )age (?:(?:him|her|them|it)\b(?: (?:by )?\d+ years)?|(?:by )?\d+ years)", "with old"),
+    (r"(?:de-?age|rejuvenate)(?: (?:him|her|them|it))?(?!\w)", "with young"),
+    (r"(?:sharpen|unblur|deblur)\b(?: (?:the|this) (?:photo|picture|image))?", "sharp photo"),
     # an order that is not to be followed asks for nothing
     (r"(?:do not|don['’]?t|never) "
      r"(?:make|give|add|put|remove|erase|hide|take|turn|change|shave|dye|get rid|delete|lose|let)\b"
@@ -71,11 +87,25 @@ _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for 
     (rf"wipe (?:{_OF}|that )?(\w+) off\b(?: {_OF}face\b)?", r"without \1"),
     (rf"({_WORN}) (?:should be |is |are )?(?:shaved |taken )?(?:off|away|gone|removed)\b", r"without \1"),
     (r"(?:remov(?:e|ing)|eras(?:e|ing)|eliminate|ditch|hide|(?:take|throw) away|(?:wipe|wash|pull|take) off|"
-     r"shave(?: off)?|get rid of|lose|delete|stop|less(?! (?:hair|gr[ae]y)\b)|do not"
+     r"shave(?: off)?|get rid of|lose|delete|stop|undo|less(?! (?:hair|gr[ae]y)\b)|do not"
      r"|don['’]?t|no longer|w/o|replace|instead of)(?!\w)", "without"),
     (r"(?:make|give|add|put on)\b(?: (?:him|her|them|it|me)\b)?\s*", "with "),
     (r"younger\b", "young"),
 ))  # fmt: skip
+_GENDER = "(?:gender|sex)"
+_OTHER_SEX = re.compile(
+    rf"\b(?:(?:swap|change|flip|switch|reverse|invert) (?:{_OF})?{_GENDER}s?\b(?! (?:in)?to)|"
+    rf"{_GENDER}[- ](?:swap|change|flip|bend|switch)(?:ped|ed|d)?|"
+    rf"(?:(?:with|in|as) )?(?:the )?(?:opposite|other) {_GENDER})\b",
+    re.IGNORECASE,
+)
+SHADES = ("Blond_Hair", "Brown_Hair", "Black_Hair")
+"""Colours of hair, each one darker than the one before."""
+_SHADED = tuple(
+    (shades, re.compile(rf"\b(?:{more} (?:{_OF})?hair|(?:{_OF})?hair {more}|{verb} (?:{_OF})?hair)\b", re.IGNORECASE))
+    for shades, more, verb in ((("blond", "brown", "black"), "darker", "darken"),
+                               (("black", "brown", "blond"), "lighter", "lighten"))
+)  # fmt: skip
 _FILLERS = frozenset((
     "i", "you", "he", "she", "it", "they", "we", "me", "him", "them", "should", "would", "could", "can", "will",
     "please", "want", "wants", "let", "have", "has", "had", "is", "are", "be", "to", "so", "that", "look", "looks",
@@ -120,6 +150,7 @@ def read_change(
         None where the prompts have words that only the text encoder knows, or name nothing. A prompt of nothing but
         orders that are not to be followed ("don't remove the beard") changes nothing.
     """
+    prompt, negative = of_this_face(prompt, sure), of_this_face(negative, sure)
     if unread_words(prompt, unknown) or unread_words(negative, unknown):
         return None
     asks, (prompt, negative) = bool(prompt.strip()), (as_description(text) for text in (prompt, negative))
@@ -155,6 +186,20 @@ def as_description(prompt: str) -> str:
     return re.sub(r"^(?:[\s,.;]|(?:but|and)\b)*(?:with\b ?)?|[\s,;]+$", "", " ".join(text.split())) or (
         "" if _words(prompt) - {"make", "give", "add"} else prompt
     )
+
+
+def of_this_face(prompt: str, sure: np.ndarray) -> str:
+    """What a request asks of a photograph that says it by what the photograph shows: another sex, darker hair.
+
+    sure: as for `read_change`.
+    """
+    male = sure[INDEX["Male"]] > 0.5
+    prompt = _OTHER_SEX.sub("a woman" if male else "a man", prompt)
+    shown = max(SHADES, key=lambda name: sure[INDEX[name]])
+    for (shades, order), colours in zip(_SHADED, (SHADES, SHADES[::-1]), strict=True):
+        at = min(colours.index(shown) + 1, len(colours) - 1)
+        prompt = order.sub(f"{shades[at]} hair", prompt)
+    return prompt
 
 
 def unread_words(prompt: str, unknown: Callable[[str], Iterable[str]] = lambda text: ()) -> list[str]:

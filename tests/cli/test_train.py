@@ -642,7 +642,7 @@ def test_a_refit_that_is_killed_before_its_first_checkpoint_begins_where_it_bega
 def test_a_damaged_refit_begins_anew(chain: Chain, tmp_path: Path, damaged: str) -> None:
     run = Path(shutil.copytree(chain.vae, tmp_path / "vae"))
     refit = run / "prior"
-    before = load_tensors(refit / "best.safetensors")
+    before = load_tensors(chain.vae / "prior" / "best.safetensors")
     for path in [refit / damaged] if damaged != "checkpoints" else (refit / damaged).glob("*/ema.safetensors"):
         path.write_bytes(path.read_bytes()[:40])
     from celebgen_cli.training.refit import refit_is_due

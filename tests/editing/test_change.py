@@ -50,6 +50,11 @@ def named(text: str) -> dict[str, int]:
         ("old man, gray hair", WOMAN, {"Male": -1, "Young": 1, "Blond_Hair": 1},
          {"Male": 1, "Young": -1, "Gray_Hair": 1}),
         ("wearing a hat", WOMAN, {"Wearing_Hat": -1}, {"Wearing_Hat": 1}),
+        ("swap the gender", MAN, {"Male": 1, "No_Beard": -1}, {"Male": -1}),
+        ("change her gender, with glasses", WOMAN, {"Male": -1, "Eyeglasses": -1}, {"Male": 1, "Eyeglasses": 1}),
+        ("opposite sex", WOMAN, {"Male": -1}, {"Male": 1}),
+        ("darker hair", WOMAN, {"Blond_Hair": 1}, {"Brown_Hair": 1}),
+        ("make his hair lighter", MAN, {"Black_Hair": 1}, {"Brown_Hair": 1}),
     ],
 )  # fmt: skip
 def test_only_the_request_lies_between(
@@ -213,6 +218,17 @@ def test_orders_are_descriptions() -> None:
         ("make her hair black and curly", "Wavy_Hair", 1),
         ("wear glasses", "Eyeglasses", 1),
         ("she should wear a hat", "Wearing_Hat", 1),
+        ("age him by 30 years", "Young", -1),
+        ("20 years older", "Young", -1),
+        ("rejuvenate her", "Young", 1),
+        ("make the nose bigger", "Big_Nose", 1),
+        ("bushier eyebrows", "Bushy_Eyebrows", 1),
+        ("make her lips fuller", "Big_Lips", 1),
+        ("chubbier", "Chubby", 1),
+        ("straighten her hair", "Straight_Hair", 1),
+        ("curl the hair", "Wavy_Hair", 1),
+        ("undo the smile", "Smiling", -1),
+        ("make him angry", "Smiling", -1),
     ],
 )
 def test_people_say_it_in_many_ways(prompt: str, attribute: str, value: int) -> None:
