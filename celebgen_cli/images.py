@@ -1,7 +1,7 @@
 """Pictures on disk: PNG, WebP and JPEG with metadata, and grids.
 
 PNG holds its metadata in two iTXt chunks. WebP and JPEG have none: there `parameters` is EXIF's UserComment, where
-other tools look for it, and the JSON is an XMP property `celebgen:metadata`.
+other tools look for it, and the JSON is an XMP property `celebgen:metadata`. A GIF has the JSON as its comment.
 """
 
 import html
@@ -65,7 +65,7 @@ def encode(pixels: np.ndarray, form: str, parameters: str, metadata: Mapping[str
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The `celebgen` metadata of a PNG, WebP or JPEG.
+    """The `celebgen` metadata of a PNG, WebP, JPEG or GIF.
 
     Raises:
         CelebgenError: the file is not a picture that celebgen made.
@@ -73,12 +73,14 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         with Image.open(path) as image:
             text = image.info.get("celebgen")
-            packet = image.info.get("xmp")
+            packet, comment = image.info.get("xmp"), image.info.get("comment")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CelebgenError(f"{path} cannot be read as an image: {reason}") from error
     if text is None and isinstance(packet, bytes) and (found := _XMP_VALUE.search(packet)):
         text = html.unescape(found[1].decode("utf-8", "replace"))
+    elif text is None and isinstance(comment, bytes):
+        text = comment.decode("ascii", "replace")
     try:
         metadata = json.loads(text or "")
         if not isinstance(metadata, dict):

@@ -86,13 +86,14 @@ def interpolate(
         metadata = described(painter, "interpolate", {**what, "frames": frames, "share": shares[i]})
         text = beginning_of(f"{start} -> {end} ({shares[i]:.3f})", "", settings)
         write_picture(single, faces[i], metadata, f"{text}, Seed: {seed}", force)
-    write_gif(path, faces, seconds, back, force)
+    whole = described(painter, "interpolate", {**what, "frames": frames, "back": back})
+    write_gif(path, faces, seconds, back, whole, force)
     for i, single in enumerate(singles):
         if json:
             print_json({"path": str(single), **described(painter, "interpolate", {**what, "share": shares[i]})})
         else:
             print_path(single)
     if json:
-        print_json({"path": str(path), **described(painter, "interpolate", {**what, "frames": frames, "back": back})})
+        print_json({"path": str(path), **whole})
     else:
         print_path(path)

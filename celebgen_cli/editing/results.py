@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,10 @@ def write_picture(path: Path, pixels: Any, metadata: Mapping[str, Any], text: st
     atomic_write_bytes(path, encode(pixels, SUFFIXES[path.suffix.lower()], whole, metadata), new=not force)
 
 
-def write_gif(path: Path, frames: Any, seconds: float, back: bool, force: bool) -> None:
+def write_gif(path: Path, frames: Any, seconds: float, back: bool, metadata: Mapping[str, Any], force: bool) -> None:
     """Write uint8 [N, H, W, 3] as an endless GIF of about `seconds` one way; `back` adds the way back.
+
+    The metadata are its comment, as JSON.
 
     Raises:
         TakenError: something is there by now, and `force` is off.
@@ -77,5 +80,6 @@ def write_gif(path: Path, frames: Any, seconds: float, back: bool, force: bool) 
     first, *rest = [Image.fromarray(frames[i]) for i in order]
     each = max(20, 10 * round(100 * seconds / len(frames)))  # GIF counts hundredths, and viewers slow down below two
     buffer = io.BytesIO()
-    first.save(buffer, "GIF", save_all=True, append_images=rest, loop=0, duration=each)
+    said = json.dumps(metadata).encode("ascii")
+    first.save(buffer, "GIF", save_all=True, append_images=rest, loop=0, duration=each, comment=said)
     atomic_write_bytes(path, buffer.getvalue(), new=not force)

@@ -20,7 +20,7 @@ def inspect(picture: Path, metadata: Mapping[str, Any]) -> Report:
         return report
     kind = next((k for k in ("edit", "interpolate", "vary") if isinstance(metadata.get(k), dict)), "sample")
     done = metadata if kind == "sample" else {**metadata[kind], **{k: metadata[k] for k in metadata if k != kind}}
-    report = Report(f"{picture}: face by celebgen {kind}")
+    report = Report(f"{picture}: {'way' if picture.suffix.lower() == '.gif' else 'face'} by celebgen {kind}")
     about = report.section("What it shows")
     of = done.get("of")
     origin: Mapping[str, Any] = of if isinstance(of, dict) else {}

@@ -115,6 +115,11 @@ def test_interpolate_writes_a_gif_and_its_frames(here: Path, chain: Chain) -> No
     for frame, face in ((singles[0], "2_young-woman.png"), (singles[4], "2_old-man.png")):
         assert np.abs(read_pixels(frame).astype(int) - read_pixels(Path(face))).max() <= 1
     assert [read_metadata(p)["interpolate"]["share"] for p in singles] == [0, 0.25, 0.5, 0.75, 1]
+    whole = read_metadata(Path("morph.gif"))["interpolate"]
+    assert (whole["frames"], whole["back"], whole["from"], whole["seeds"]) == (5, True, "young woman", [2, 2])
+    said = invoke("info", "morph.gif").stdout
+    assert "way by celebgen interpolate" in said
+    assert "--frames 5" in " ".join(said.split())
 
 
 def test_interpolate_reads_prompts_as_sample_does(here: Path, chain: Chain) -> None:
