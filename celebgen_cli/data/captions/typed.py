@@ -119,6 +119,12 @@ _MARK = re.compile(
     r"|(,)|\b(and|or)\b",
     re.IGNORECASE,
 )
+_VERY_OLD = re.compile(
+    r"\b(?:grand?(?:ma|pa|mother|father|dad)s?|granny|grannies|nana|gramps|"
+    rf"(?:6[5-9]|[7-9]\d|1[01]\d){_YEARS}|{_DECADE}(?:[7-9]0['’]?s|seventies|eighties|nineties))(?![\w-])",
+    re.IGNORECASE,
+)
+_OF_HAIR = re.compile(r"hair|\bbald|brunette|blond|shaven|\bgr[ae]y", re.IGNORECASE)
 _ARTICLE = re.compile(r"\ban? ((?:wo)?man|old|young|serious|chubby|boy|girl|smile|eyeglasses)\b", re.IGNORECASE)
 _FILLERS = frozenset(("a", "an", "the", "any", "really", "actually", "just", "even", "such"))
 """Words between a denial and what it denies."""
@@ -180,7 +186,11 @@ def plain_words(text: str, known: Callable[[str], bool] = lambda words: False) -
     known: as for `read_prompt`.
     """
     plain = _replaced(_NEGATORS, _HAIRLESS.sub(_bald, _replaced(_SYNONYMS, text, known))).removeprefix(", ")
-    return text if plain == text else _ARTICLE.sub(_article, plain)
+    if plain == text:
+        return text
+    if any(not known(found[0]) for found in _VERY_OLD.finditer(text)) and not _OF_HAIR.search(text):
+        plain = _with_gray_hair(plain)
+    return _ARTICLE.sub(_article, plain)
 
 
 def read_typed(text: str) -> np.ndarray:
@@ -189,6 +199,16 @@ def read_typed(text: str) -> np.ndarray:
     Of two that contradict one another what is there counts: "sunglasses without glasses" has glasses.
     """
     return _read(plain_words(text))[0]
+
+
+def _with_gray_hair(plain: str) -> str:
+    """A text of somebody very old, unless that is denied: "old" alone draws any whom CelebA does not call young."""
+    denial = next((mark.start() for mark in _MARK.finditer(plain) if mark[1]), len(plain))
+    there = re.sub(r"(?:[ ,]+(?:who|that|is|are|has|have|but|and|with))*[ .,;]*$", "", plain[:denial])
+    lacking = plain[denial:]
+    if not re.search(r"\bold\b", there):
+        return plain
+    return f"{there}, gray hair{', ' if lacking else ''}{lacking}"
 
 
 def _article(found: re.Match[str]) -> str:
