@@ -109,6 +109,7 @@ def named(text: str) -> dict[str, int]:
         ("not a grandma", "young woman", ""),
         ("man in his 80s", "man, old, gray hair", ""),
         ("60 year old man", "old man", ""),
+        ("a very old woman", "an old woman, gray hair", ""),
         ("a grandma with a baby girl", "an old woman with a young girl, gray hair", ""),
         ("an angry man", "a serious man", ""),
         ("a toddler", "a young person", ""),
@@ -147,6 +148,7 @@ def test_a_negative_prompt_is_kept_and_told_in_plain_words() -> None:
 
 
 def test_words_that_the_text_encoder_knows_need_no_synonym() -> None:
+    assert read_prompt("very old man", known=lambda words: True).text == "very old man, gray hair"
     assert read_prompt("grandma in shades", known=lambda words: words == "grandma").text == "grandma in eyeglasses"
 
 

@@ -23,6 +23,7 @@ _YOUNG, _OLD = r"(?:[12]?\d|3[0-5])", r"(?:5[5-9]|[6-9]\d|1[01]\d)"  # our choic
 _WORN = (
     "(?:(?:eye)?glasses|hat|cap|make-?up|lipstick|beard|m(?:o)?ustache|goatee|earrings|necklace|tie|necktie|bangs|smile)"
 )
+_SOMEBODY = r"(?= (?:(?:wo)?man|person|lady|guy|gentleman|face)\b)"
 _HAIR = "(?:black|brown|blonde?|gr[ae]y|straight|wavy|curly)"
 _UNDENIED = "".join(rf"(?<!\b{denial} )" for denial in ("not", "no", "without a", "without", "never")) + r"(?<!n['’]t )"
 _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
@@ -61,6 +62,7 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
      "young person"),
     (r"teenaged?|adolescent", "young"),
     (r"fat(?! (?:nose|lips?)\b)|overweight|obese", "chubby"),
+    (rf"(?:(?:very|really|extremely) old|ancient){_SOMEBODY}", "old"),
     (r"giggling", "laughing"),
     (rf"{_UNDENIED}(?:sad|unhappy|angry|grumpy|furious|gloomy|melanchol(?:y|ic)|miserable|frowning|scowling)(?! eye)",
      "serious"),
@@ -121,6 +123,7 @@ _MARK = re.compile(
 )
 _VERY_OLD = re.compile(
     r"\b(?:grand?(?:ma|pa|mother|father|dad)s?|granny|grannies|nana|gramps|"
+    rf"((?:very|really|extremely) old{_SOMEBODY})|ancient{_SOMEBODY}|"
     rf"(?:6[5-9]|[7-9]\d|1[01]\d){_YEARS}|{_DECADE}(?:[7-9]0['’]?s|seventies|eighties|nineties))(?![\w-])",
     re.IGNORECASE,
 )
@@ -186,11 +189,10 @@ def plain_words(text: str, known: Callable[[str], bool] = lambda words: False) -
     known: as for `read_prompt`.
     """
     plain = _replaced(_NEGATORS, _HAIRLESS.sub(_bald, _replaced(_SYNONYMS, text, known))).removeprefix(", ")
-    if plain == text:
-        return text
-    if any(not known(found[0]) for found in _VERY_OLD.finditer(text)) and not _OF_HAIR.search(text):
+    aged = any(found[1] or not known(found[0]) for found in _VERY_OLD.finditer(text))
+    if aged and not _OF_HAIR.search(text):
         plain = _with_gray_hair(plain)
-    return _ARTICLE.sub(_article, plain)
+    return text if plain == text else _ARTICLE.sub(_article, plain)
 
 
 def read_typed(text: str) -> np.ndarray:
