@@ -94,7 +94,8 @@ def atomic_write_bytes(path: Path, data: bytes, new: bool = False) -> None:
 
 def atomic_write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path`, whole or not at all."""
-    atomic_write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    atomic_write_bytes(path, text.encode("utf-8", "backslashreplace"))  # a file name that is no UTF-8 becomes \\udcXX
 
 
 def read_json(path: Path) -> Any:

@@ -39,10 +39,12 @@ def only_writer(place: Path) -> Iterator[None]:
     """Hold the lock of a folder's name, and mend what a kill in `swap_in` left.
 
     Raises:
-        UsageError: another process has it. OSError: the folder around it cannot be written.
+        UsageError: another process has it, or this one works in the folder.
+        OSError: the folder around it cannot be written.
     """
     from filelock import FileLock, Timeout
 
+    _refuse_here(place)
     lock = place.parent / f".{place.name}.lock"
     place.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -54,6 +56,17 @@ def only_writer(place: Path) -> Iterator[None]:
                 lock.unlink(missing_ok=True)
     except Timeout as error:
         raise UsageError(f"another process is writing {place}; wait for it, or choose another place") from error
+
+
+def _refuse_here(place: Path) -> None:
+    """Refuse to replace a folder that this process, and the shell behind it, stands in: both would be left in nothing.
+
+    Raises:
+        UsageError: it is the current folder, or the current one lies in it.
+    """
+    with contextlib.suppress(OSError):
+        if place.is_dir() and real_place(Path.cwd()).is_relative_to(real_place(place)):
+            raise UsageError(f"{place} would be replaced by a new folder while you are in it; name a folder within it")
 
 
 def mend(place: Path) -> None:

@@ -60,19 +60,19 @@ def read_metadata(source: str, names: list[str], images: list[str], read: Callab
     Raises:
         CelebgenError: a file that is not what its name says; the sentence names the file and the line.
     """
-    found, known = Metadata(), frozenset(images)
+    found, known = Metadata(), {_plain(name): name for name in images}
     texts = {posixpath.splitext(name)[0]: name for name in names if name.lower().endswith(".txt")}
     captions: dict[str, list[str]] = {}
     for name in names:
-        if name.rpartition("/")[2].lower() not in FILES:
+        path = PurePosixPath(_plain(name))
+        if path.name.lower() not in FILES:
             continue
-        path = PurePosixPath(name)
         called = f"{source}/{name}"
         rows = (_json_rows if path.suffix.lower() == ".jsonl" else _csv_rows)(called, _decoded(called, read(name)))
         found.files += 1
         for line, file_name, said, points in rows:
-            image = posixpath.normpath(posixpath.join(str(path.parent), file_name.replace("\\", "/")))
-            if image not in known:  # so a name with `..` in it leads nowhere
+            image = known.get(_plain(posixpath.join(str(path.parent), file_name.replace("\\", "/"))))
+            if image is None:  # so a name with `..` in it leads nowhere
                 found.unmatched += 1
                 continue
             captions.setdefault(image, []).extend(_cleaned(called, line, said))
@@ -87,6 +87,11 @@ def read_metadata(source: str, names: list[str], images: list[str], read: Callab
             found.files += 1
     found.captions = {image: tuple(dict.fromkeys(said)) for image, said in captions.items() if said}
     return found
+
+
+def _plain(name: str) -> str:
+    """A name as it is elsewhere written: some archives have backslashes in it, or begin with `./`."""
+    return posixpath.normpath(name.replace("\\", "/"))
 
 
 _Row = tuple[int, str, list[str], np.ndarray | None]
@@ -129,7 +134,8 @@ def _csv_rows(called: str, text: str) -> Iterator[_Row]:
             if None in row or None in row.values():
                 _fail(called, reader.line_num, f"a row has other columns than the header's {len(header)}")
             said = row[column] if column else ""
-            points = _points(called, reader.line_num, [row[name] for name in _COORDINATES]) if located else None
+            ten = [row[name].strip() for name in _COORDINATES] if located else []
+            points = _points(called, reader.line_num, ten) if any(ten) else None  # all empty: it has none
             yield reader.line_num, row["file_name"].strip(), [said] if said.strip() else [], points
     except csv.Error as error:
         _fail(called, reader.line_num, f"this cannot be read as CSV ({error})")

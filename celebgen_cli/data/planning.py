@@ -202,7 +202,10 @@ def _celeba(sources: Sequence[Path], listed: list[_Listed], folder: Path, crop: 
         rejected.append((sources[items[row].source].name, items[row].name, f"no row in the {missing} file"))
     items = [items[row] for row in np.flatnonzero(known & placed)]
     if not items:
-        raise CelebgenError(f"none of the {found} images has a row in {files.attributes}; do they belong together?")
+        raise CelebgenError(
+            f"none of the {found} images has a row in {files.attributes}; do they belong together? Pictures of your "
+            "own are kept in a folder that has no annotations of CelebA in it, or in the two folders above it"
+        )
     ids = np.array([item.number for item in items], dtype=np.int64)
     landmarks = None
     if tables.landmarks is not None:
@@ -289,7 +292,8 @@ def _not_celeba(chosen: Plan, source: Path) -> None:
     if all(notes.image_number(item.name) is not None for item in chosen.items):
         raise CelebgenError(
             f"there is no list_attr_celeba.txt or .csv in or beside {source}, and its numbered images have no captions "
-            "either; name the folder of CelebA's annotation files with --annotations, or give --caption TEXT"
+            "either; name the folder of CelebA's annotation files with --annotations (a zip that holds them too is "
+            "unpacked by `celebgen download --source`), or give --caption TEXT"
         )
 
 
@@ -310,11 +314,13 @@ def _aligned(
         )
     rows, points = [], []
     for row, item in enumerate(chosen.items):
-        found = listed[item.source].metadata.landmarks.get(item.name)
+        found = None
         try:
-            if found is None and named is not None:
+            if named is not None:
                 name = item.name if chosen.names is None else chosen.names[row]
                 found = named.find(name, sources[item.source] / item.name)
+            if found is None:
+                found = listed[item.source].metadata.landmarks.get(item.name)
             if found is None:
                 raise CelebgenError("there are no landmarks to align it by")
             similarity(found + 0.5)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ __all__ = ["PrepareReport", "hash_partition", "prepare"]
 
 SIZES = (32, 256)
 # beside the splits: what a dataset has, what training adds, and what systems leave in any folder
-BESIDE = ("dataset.json", "rejected.csv", "latents", ".DS_Store", "Thumbs.db", "desktop.ini")
+LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
+BESIDE = ("dataset.json", "rejected.csv", "latents", *LEFT_BY_SYSTEMS)
 EXAMPLES = 5  # rejected files that the report names; rejected.csv has them all
 
 
@@ -145,8 +146,7 @@ def prepare(
         chosen = chosen.take(np.sort(np.argsort(hashes, kind="stable")[:limit]))
     if chosen.partition == "hash" and (chosen.codes == 1).all():
         chosen.codes[:] = 0  # one or two pictures: something must be left to train on
-    suffixes = {os.path.splitext(item.name)[1].lower() for item in chosen.items}
-    _check_avif(suffixes)
+    _check_avif(_suffixes(chosen.items))
     for sentence in chosen.sentences:
         announce(sentence)
     needed = len(chosen) * size * size * 3
@@ -167,6 +167,8 @@ def prepare(
         finally:
             digests.abandon()
 
+        if chosen.partition == "hash":
+            known = _leave_some_to_train(folder, chosen, bad, known)
         counts = {}
         captions = uncaptioned = 0
         for code, split in enumerate(notes.PARTITIONS):
@@ -196,6 +198,7 @@ def prepare(
             (sources[item.source].name, item.name, bad[item.number]) for item in chosen.items if item.number in bad
         ]
         _write_rejected(folder / "rejected.csv", rejected)
+        suffixes = _suffixes(item for item in chosen.items if item.number not in bad)
         recoded = suffixes - {".png"} if already is not None else suffixes & RECODED_SUFFIXES
         lossy = annotations is not None and bool(recoded)  # one's own pictures were never CelebA's JPEG
         summary = _summary(chosen, settings, align, captions, lossy, limit)
@@ -226,6 +229,21 @@ def prepare(
     )
 
 
+def _leave_some_to_train(
+    folder: Path, chosen: Plan, bad: Mapping[int, str], known: dict[Path, str]
+) -> dict[Path, str]:
+    """Where a hash put all usable images of a few into valid, make them the training split; the digests then."""
+    good = np.array([item.number not in bad for item in chosen.items], dtype=bool)
+    if not good.any() or (good & (chosen.codes == 0)).any():
+        return known
+    (folder / JOURNAL).unlink(missing_ok=True)  # who goes on after a kill here fills the rows again
+    shutil.rmtree(folder / "train", ignore_errors=True)
+    os.replace(folder / "valid", folder / "train")
+    chosen.codes[:] = np.where(chosen.codes == 1, 0, 2)
+    valid, train = (folder / split / "images.npy" for split in ("valid", "train"))
+    return {train if path == valid else path: digest for path, digest in known.items() if path != train}
+
+
 def _check_arguments(
     sources: list[Path],
     out: Path,
@@ -249,9 +267,15 @@ def _check_arguments(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         if not force:
             raise UsageError(f"{out} exists already; choose another place or replace it with --force")
-        if not (out / "dataset.json").is_file() or read_json(out / "dataset.json").get("format") != FORMAT:
+        known = read_json(out / "dataset.json") if (out / "dataset.json").is_file() else None
+        if not isinstance(known, dict) or known.get("format") != FORMAT:
             raise UsageError(f"{out} exists and is not a prepared dataset, so --force does not replace it")
         others = sorted({path.name for path in out.iterdir()} - {*notes.PARTITIONS, *BESIDE})
+        own = {*(f"{array}.npy" for array in ARRAYS), *OPTIONAL_FILES, *LEFT_BY_SYSTEMS}
+        others += sorted(
+            f"{split}/{path.name}" for split in notes.PARTITIONS if (out / split).is_dir()
+            for path in (out / split).iterdir() if path.name not in own
+        )  # fmt: skip
         if others:
             raise UsageError(
                 f"{out} holds {', '.join(others[:3])}, which no dataset has and --force would delete; move that away, "
@@ -260,6 +284,10 @@ def _check_arguments(
     crops.check_crop(crop)
     if align and crop == "square":
         raise UsageError("an aligned face has a box of its own to be cut by; choose --crop face178, for example")
+
+
+def _suffixes(items: Iterable[Item]) -> set[str]:
+    return {os.path.splitext(item.name)[1].lower() for item in items}
 
 
 def _check_avif(suffixes: set[str]) -> None:
@@ -340,7 +368,7 @@ def _sync_and_hash(path: Path) -> str:
 
 
 def _write_rejected(path: Path, rejected: list[tuple[str, str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "reason"])
         writer.writerows((f"{source}/{name}", reason) for source, name, reason in sorted(rejected))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -31,6 +33,9 @@ MAX_BYTES = 64 * 2**20
 
 MAX_PIXELS = 50_000_000
 """The largest image, width times height, that is decoded."""
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError)
+"""What `zipfile` raises of archives that are damaged, or of a kind that it does not know."""
 
 _ROTATED = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 # where an orientation can be; asking for it takes longer than decoding a small face without any
@@ -96,7 +101,7 @@ def open_archive(source: Path, called: str | None = None) -> zipfile.ZipFile:
     called = called or str(source)
     try:
         return zipfile.ZipFile(source)
-    except zipfile.BadZipFile as error:
+    except DAMAGED as error:
         with Path(source).open("rb") as file:
             head = file.read(512)
         if head.startswith(b"PK"):
@@ -186,7 +191,7 @@ class SourceReader:
                     archive = self._archives[source] = zipfile.ZipFile(path)
                 with archive.open(name) as member:
                     data = member.read(limit + 1)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, KeyError, EOFError, ValueError) as error:
+        except (OSError, KeyError, *DAMAGED) as error:
             raise BadImage(f"cannot be read: {error}") from error
         if len(data) > limit:  # what the archive says of the size is not trusted
             raise BadImage(f"the file has more than {limit} bytes")

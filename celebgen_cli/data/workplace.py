@@ -29,14 +29,22 @@ class Journal:
         self.path = path
 
     def read(self) -> list[dict[str, object]]:
-        """The whole lines; one that a kill cut off is dropped, from the file too."""
+        """The whole lines; one that a kill cut off or a loss of power damaged is dropped, and all behind it."""
         if not self.path.exists():
             return []
         data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(self.path, len(whole))
-        return [json.loads(line) for line in whole.splitlines()]
+        values, length = [], 0
+        for line in data.splitlines(keepends=True):
+            try:
+                value = json.loads(line)
+            except ValueError:
+                value = None
+            if not line.endswith(b"\n") or not isinstance(value, dict):
+                os.truncate(self.path, length)
+                break
+            values.append(value)
+            length += len(line)
+        return values
 
     def add(self, value: dict[str, object]) -> None:
         """Append one line."""

@@ -26,10 +26,10 @@ from celebgen_cli.data.prepare import prepare
 from celebgen_cli.data.sources import list_files
 from celebgen_cli.data.workplace import check_outside, workplace
 from celebgen_cli.diffusion.schedule import Schedule
-from celebgen_cli.errors import CelebgenError, UsageError
+from celebgen_cli.errors import CelebgenError, UsageError, counted
 from celebgen_cli.files import read_json, sha256_file
 from celebgen_cli.models.devices import autocast, choose_device
-from celebgen_cli.models.folder import Components, carry_over, is_model, load_model, networks_of, save_model
+from celebgen_cli.models.folder import JUDGE, Components, carry_over, is_model, load_model, networks_of, save_model
 from celebgen_cli.models.registry import BOX, find
 from celebgen_cli.models.text_encoder import CompactText
 from celebgen_cli.training.batches import training_and_held_out
@@ -98,7 +98,8 @@ def finetune(
             "and distil that"
         )
     digests = json.loads((base / "model.json").read_text(encoding="utf-8")).get("sha256", {})
-    identity = hashlib.sha256("".join(digest for _, digest in sorted(digests.items())).encode()).hexdigest()
+    drawing = [digest for file, digest in sorted(digests.items()) if file != JUDGE]  # as `Model.sha256` has it
+    identity = hashlib.sha256("".join(drawing).encode()).hexdigest()
     warmup, half_life = min(20, max(1, steps // 10)), max(1, steps // 8)
     config = TrainConfig(
         steps, batch_size, learning_rate, warmup=warmup, ema_half_life=half_life, precision=precision, seed=seed,
@@ -111,7 +112,7 @@ def finetune(
                 "to `celebgen prepare`"
             )
     points = [str(landmarks), None if landmarks is None or not landmarks.is_file() else sha256_file(landmarks)]
-    asked = [identity, asdict(config), caption, align, points, __version__, where.type]
+    asked = [identity, digests.get(JUDGE), asdict(config), caption, align, points, __version__, where.type]
     key = hashlib.sha256(json.dumps([asked, [_stamps(source) for source in sources]]).encode()).hexdigest()
     room = 40 * sum(parameter.numel() for parameter in parts.unet.parameters())  # two checkpoints, and the model
     if caption is None and not _is_dataset(sources[0]):
@@ -123,11 +124,14 @@ def finetune(
         if len(sources) > 1 and _is_dataset(sources[0]):
             raise UsageError("only one prepared dataset can be learned from; give folders of pictures, or that alone")
         if not _is_dataset(dataset):
-            prepare(
+            report_of = prepare(
                 list(sources), dataset, annotations=None, size=parts.cvae.config.image_size,
                 crop=str(parts.info.get("crop", "face178")) if align else None, align=align, landmarks=landmarks,
-                caption=caption or CAPTION, announce=announce,
+                caption=CAPTION if caption is None else caption, announce=announce,
             )  # fmt: skip
+            if report_of.rejected:
+                first = "; ".join(f"{name}: {reason}" for name, reason in report_of.rejected_examples)
+                announce(f"warning: {counted(report_of.rejected, 'picture')} left out, which cannot be used ({first})")
         trained = _train(parts, dataset, folder / "work" / "run", config, where, report)
         storage = str(parts.info.get("storage", "fp32"))  # as the base's
         shutil.rmtree(folder / "model", ignore_errors=True)  # of a call that was killed just here

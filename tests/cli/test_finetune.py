@@ -70,6 +70,19 @@ def test_weights_are_stored_as_the_models_were(portraits: Path, tmp_path: Path) 
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
 
 
+def test_pictures_that_cannot_be_used_are_told(model_folder: Path, portraits: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(portraits, tmp_path / "some"))
+    (folder / "cut.jpg").write_bytes(b"no picture")
+    (folder / "other.heic").write_bytes(b"")
+    words = ("finetune", folder, "-o", tmp_path / "mine", "--model", model_folder, *FEW[:-1])
+    out = invoke(*words, "--caption", "woman")
+    assert out.exit_code == 0, out.output
+    said = " ".join(out.stderr.split())
+    assert "warning: 2 pictures left out, which cannot be used (some/cut.jpg: " in said
+    assert "some/other.heic: this format is not read" in said
+    assert "the caption is empty" in one_sentence(invoke(*words, "--caption", "", "--force"), 2)
+
+
 def test_what_the_model_says_of_itself(tuned: Path) -> None:
     info, before = (json.loads((tuned.parent / m / "model.json").read_text()) for m in ("mine", "calibrated"))
     assert sorted(path.name for path in tuned.iterdir()) == sorted([*before["sha256"], "model.json"])

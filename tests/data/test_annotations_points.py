@@ -136,6 +136,8 @@ def test_portraits_have_fractions_quotes_and_columns_by_name(tmp_path: Path) -> 
         (["/home/anna/all/x/1.jpg"], "x/1.jpg", "elsewhere/x/1.jpg", 0),  # the folder was moved
         (["x\\1.jpg", "y\\1.jpg"], "1.jpg", "y/1.jpg", 1),  # of several folders' rows those of this one
         (["ax/1.jpg"], "x/1.jpg", "x/1.jpg", None),
+        (["x/1.jpg"], "1.jpg", "y/1.jpg", None),  # of another folder's picture
+        (["x/1.jpg", "y/2.jpg"], "1.jpg", "x.zip/1.jpg", 0),
     ],
 )
 def test_folders_in_names_count(tmp_path: Path, rows: list[str], name: str, place: str, row: int | None) -> None:
@@ -146,9 +148,9 @@ def test_folders_in_names_count(tmp_path: Path, rows: list[str], name: str, plac
 
 
 def test_two_rows_that_fit_equally_well(tmp_path: Path) -> None:
-    named = read_named_landmarks(write(tmp_path, b"x/1.jpg" + b" 7" * 10 + b"\ny/1.jpg" + b" 7" * 10))
-    with pytest.raises(CelebgenError, match=r"the rows 'x/1' and 'y/1' of .* fit 1\.jpg equally well; leave one"):
-        named.find("1.jpg", Path("z/1.jpg"))
+    named = read_named_landmarks(write(tmp_path, b"x/a/1.jpg" + b" 7" * 10 + b"\ny/a/1.jpg" + b" 7" * 10))
+    with pytest.raises(CelebgenError, match=r"the rows 'x/a/1' and 'y/a/1' of .* fit 1\.jpg equally well; leave one"):
+        named.find("1.jpg", Path("z/a/1.jpg"))
 
 
 @pytest.mark.parametrize(

@@ -301,6 +301,18 @@ def test_what_is_in_the_way_of_a_folder_is_named(archive: Path, tmp_path: Path, 
     assert sorted(path.suffix for path in out.iterdir()) == ["", *[".txt"] * (len([*out.iterdir()]) - 1)]
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damage_is_the_archives_whatever_packed_it(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w", method) as packed:
+        packed.writestr("img_align_celeba/000001.jpg", bytes(range(256)) * 40)
+    data = bytearray((tmp_path / "bad.zip").read_bytes())
+    data[75:140] = b"\xff" * 65
+    (tmp_path / "bad.zip").write_bytes(bytes(data))
+    with pytest.raises(CelebgenError, match="bad.zip is damaged"):
+        unpack(tmp_path / "bad.zip", tmp_path / "out")
+    assert list(tree(tmp_path)) == ["bad.zip"]
+
+
 def test_damaged_member_unpacks_nothing(archive: Path, tmp_path: Path) -> None:
     data = bytearray(archive.read_bytes())
     data[2000] ^= 0xFF

@@ -56,6 +56,20 @@ def test_landmarks_in_either() -> None:
         np.testing.assert_array_equal(found.landmarks["a.jpg"], np.reshape(numbers, (5, 2)))
 
 
+def test_rows_of_a_table_may_lack_landmarks() -> None:
+    table = f"file_name,text,{POINTS}\na.jpg,one,{','.join('123456789')},10\nb.jpg,two{',' * 10}\n"
+    found = read({"a.jpg": "", "b.jpg": "", "metadata.csv": table})
+    assert list(found.landmarks) == ["a.jpg"] and found.captions == {"a.jpg": ("one",), "b.jpg": ("two",)}
+
+
+def test_names_as_old_archives_write_them() -> None:
+    table = "file_name,text\na.jpg,one\nx/b.jpg,two\n"
+    found = read({"in\\a.jpg": "", "in\\x\\b.jpg": "", "in\\metadata.csv": table, "./c.jpg": "",
+                  "./metadata.jsonl": '{"file_name": "c.jpg", "text": "three"}'})  # fmt: skip
+    assert found.captions == {"in\\a.jpg": ("one",), "in\\x\\b.jpg": ("two",), "./c.jpg": ("three",)}
+    assert found.unmatched == 0
+
+
 def test_endings_and_names_in_capitals() -> None:
     line = '{"file_name": "x/a.jpg", "text": "one"}'
     table = "file_name,text\na.jpg,three\n"

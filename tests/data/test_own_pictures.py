@@ -1,6 +1,7 @@
 """`prepare` on people's own portraits: names, captions, landmarks, and no annotation file."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,45 @@ def test_something_is_left_to_train_on(tmp_path: Path) -> None:
             [folder], tmp_path / f"out{number}", annotations=None, caption="a man", size=32, workers=1, limit=1
         )
         assert report.counts == {"train": 1, "valid": 0, "test": 0}
+
+
+def test_something_usable_is_left_to_train_on(tmp_path: Path) -> None:
+    """The picture that a hash puts into valid is all that there is, where that of train cannot be read."""
+    (tmp_path / "many").mkdir()
+    for i in range(40):
+        Image.new("RGB", (2, 2)).save(tmp_path / "many" / f"p{i}.png")
+    many = plan([tmp_path / "many"], None, "square", 32, Alignment(False, None), "x")
+    trained, held = (many.items[int(np.flatnonzero(many.codes == code)[0])].name for code in (0, 1))
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "in" / held)
+    (tmp_path / "in" / trained).write_bytes(b"no picture")
+    report = prepare([tmp_path / "in"], tmp_path / "out", annotations=None, caption="a man", size=32, workers=1)
+    assert (report.counts, report.rejected) == ({"train": 1, "valid": 0, "test": 0}, 1)
+    assert list(rows(tmp_path / "out")) == [held]
+    open_dataset(tmp_path / "out").verify()
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"c\xff")
+    folder.mkdir()
+    Image.new("RGB", (40, 40)).save(folder / os.fsdecode(b"good\xfc.png"))
+    (folder / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"no picture")
+    (folder / os.fsdecode(b"gr\xfc.heic")).write_bytes(b"")
+    report = prepare([folder], tmp_path / "out", annotations=None, caption="a man", size=32, workers=1)
+    assert (sum(report.counts.values()), report.rejected) == (1, 2)
+    lines = (tmp_path / "out" / "rejected.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[1].startswith("c\\udcff/bad\\udcff.jpg,") and lines[2].startswith("c\\udcff/gr\\udcfc.heic,")
+    assert invoke("info", tmp_path / "out").exit_code == 0
+
+
+def test_landmarks_of_a_named_file_come_before_those_of_metadata(photos: Path, tmp_path: Path) -> None:
+    there = [[100 + 10 * i, 100 + 20 * (i % 3)] for i in range(5)]
+    line = {"file_name": "anna.jpg", "text": "anna", "landmarks": there}
+    (photos / "metadata.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    (tmp_path / "points.txt").write_text("anna.jpg 120 150 180 150 150 180 130 210 170 210\n")
+    both = plan([photos], None, "face178", 64, Alignment(True, tmp_path / "points.txt"), "x")
+    assert both.items[0].points[:2] == (120.0, 150.0) or both.items[0].points[:2] == (120.5, 150.5)
+    assert not any("fitted no image" in sentence for sentence in both.sentences)
 
 
 def test_one_picture_is_one(tmp_path: Path) -> None:

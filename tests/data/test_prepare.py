@@ -20,6 +20,7 @@ from celebgen_cli.data.dataset import open_dataset
 from celebgen_cli.data.planning import mixed
 from celebgen_cli.data.prepare import hash_partition, prepare
 from celebgen_cli.errors import CelebgenError, UsageError
+from tests.command import invoke, one_sentence
 from tests.faces import write_celeba
 
 
@@ -273,7 +274,7 @@ def test_what_is_read_is_never_replaced(original: Path, tmp_path: Path, read: st
     words = {"sources": ([inner / source.name], original), "annotations": ([source], inner)}[read]
     before = tree(out)
     for force in (True, False):
-        with pytest.raises(UsageError, match=r"would be gone; choose another place|exists already"):
+        with pytest.raises(UsageError, match=r"would be gone; choose|exists already|--force would delete"):
             prepare(words[0], out, annotations=words[1], size=32, workers=1, force=force)
     assert tree(out) == before
 
@@ -289,6 +290,25 @@ def test_what_no_dataset_has_is_not_deleted(original: Path, tmp_path: Path) -> N
         prepare(source, out, annotations=original, size=32, workers=1, force=True)
     assert (out / "notes.txt").read_text() == "mine"
     assert open_dataset(out).size == 64
+    (out / "notes.txt").rename(out / "train" / "mine.txt")
+    with pytest.raises(UsageError, match=r"holds train/mine\.txt, which no dataset has"):
+        prepare(source, out, annotations=original, size=32, workers=1, force=True)
+    (out / "train" / "mine.txt").unlink()
+    (out / "dataset.json").write_text("[]")
+    with pytest.raises(UsageError, match="is not a prepared dataset"):
+        prepare(source, out, annotations=original, size=32, workers=1, force=True)
+
+
+def test_the_folder_that_one_is_in_is_not_pulled_away(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "below").mkdir(parents=True)
+    for place, out in ((tmp_path / "here", "."), (tmp_path / "here" / "below", tmp_path / "here")):
+        monkeypatch.chdir(place)
+        words = ("prepare", original / "img_align_celeba", "-o", out, "--size", 32, "--force", "-q")
+        said = one_sentence(invoke(*words), 2)
+        assert "while you are in it" in said or "is not a prepared dataset" in said
+        assert place.is_dir() and Path.cwd() == place
 
 
 def test_a_full_disk_leaves_nothing(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

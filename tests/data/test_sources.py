@@ -83,6 +83,36 @@ def test_unreadable_files_are_bad_images(tmp_path: Path, monkeypatch: pytest.Mon
                 reader.read(source, name)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_damage_in_other_methods_is_a_bad_image(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("1.png", np.random.default_rng(0).bytes(5000))
+    data = bytearray(path.read_bytes())
+    data[60:200] = b"\xff" * 140
+    path.write_bytes(bytes(data))
+    with SourceReader([path]) as reader, pytest.raises(BadImage, match="cannot be read"):
+        reader.read(0, "1.png")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"), [(8, b"\0\x08\0\0"), (46, b"\xff\xfe.png"), (6, b"\x49\0")], ids=["utf-8", "name", "version"]
+)
+def test_lists_of_files_that_nobody_can_read(tmp_path: Path, place: int, value: bytes) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("000001.png", RED)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x01\x02")
+    data[at + 8 : at + 10] = b"\0\x08"  # names are UTF-8
+    data[at + place : at + place + len(value)] = value
+    path.write_bytes(bytes(data))
+    try:
+        assert list_images(path)
+    except CelebgenError as error:
+        assert "cut off or damaged" in str(error) and "\n" not in str(error)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_decodes_the_four_formats(kind: str) -> None:
     if kind == "AVIF" and not features.check("avif"):

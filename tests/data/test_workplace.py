@@ -187,4 +187,8 @@ def test_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
     assert journal.read() == [{"task": 1}]
     journal.add({"task": 3})
     assert journal.read() == [{"task": 1}, {"task": 3}]
+    with (tmp_path / "j").open("ab") as file:
+        file.write(b"\0" * 30 + b"\n")  # as a loss of power leaves it
+    journal.add({"task": 4})
+    assert journal.read() == [{"task": 1}, {"task": 3}] == journal.read()
     shutil.rmtree(tmp_path)

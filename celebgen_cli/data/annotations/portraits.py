@@ -58,7 +58,8 @@ class NamedLandmarks:
     def find(self, name: str, place: Path) -> np.ndarray | None:
         """The points of an image: `name` is the end of the row's path or the other way round.
 
-        Of several such rows it is the one that has most in common with the end of the image's whole path.
+        A row with folders is of an image in a folder of that name, so all of them may have moved. Of several such rows
+        it is the one that has most in common with the end of the image's whole path.
 
         Args:
             name: the image as it is called, with the folders that a row with folders must agree with.
@@ -68,8 +69,10 @@ class NamedLandmarks:
             CelebgenError: two rows fit equally well.
         """
         called, whole = image_parts(name), image_parts(place.absolute().as_posix())
+        whole = tuple(part[:-4] if part.lower().endswith(".zip") else part for part in whole)
         shorter = [called[start:] for start in range(1, len(called)) if called[start:] in self.points]
-        ranks = {row: (_common(row, whole), row == called) for row in shorter + self._ending.get(called, [])}
+        longer = [row for row in self._ending.get(called, []) if _common(row, whole) >= min(2, len(row))]
+        ranks = {row: (_common(row, whole), row == called) for row in shorter + longer}
         if not ranks:
             return None
         most = max(ranks.values())

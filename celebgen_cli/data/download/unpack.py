@@ -8,10 +8,11 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from celebgen_cli.data.download.folder import check_room, stage
 from celebgen_cli.data.download.official import Progress, Say
-from celebgen_cli.data.sources import open_archive
+from celebgen_cli.data.sources import DAMAGED, open_archive
 from celebgen_cli.errors import CelebgenError, UsageError
 
 MAX_UNPACKED = 64 * 2**30
@@ -84,7 +85,7 @@ def unpack(
                     target = out.joinpath(*parts)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(place.joinpath(*parts), target)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except DAMAGED as error:
             raise BadArchive(f"{called} is damaged ({error}); nothing was unpacked, get it again") from error
     if differing and say is not None:
         say(
@@ -165,12 +166,19 @@ def _write(
     target.parent.mkdir(parents=True, exist_ok=True)
     left = info.file_size
     with zipped.open(info) as packed, target.open("xb") as file:
-        while block := packed.read(BLOCK):
+        while block := _block(packed):
             left -= len(block)
             if left < 0:
                 raise BadArchive(f"{called} holds more than it declares; nothing was unpacked")
             file.write(block)
             count(len(block))
+
+
+def _block(packed: IO[bytes]) -> bytes:
+    try:
+        return packed.read(BLOCK)
+    except OSError as error:  # so bz2 says that it is damaged, and the disk is not to be blamed
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def _is_there(out: Path, info: zipfile.ZipInfo, parts: tuple[str, ...], count: Callable[[int], None]) -> bool:
