@@ -11,6 +11,10 @@ from typing import Any
 
 from celebgen_cli.errors import CelebgenError, UsageError
 
+MARK = "celebgen-jobs:"
+"""Begins the mark that sheets of `celebgen sample` carry."""
+
+
 
 class TakenError(UsageError):
     """Another process wrote a file of this name in the meantime."""

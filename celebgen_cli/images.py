@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from celebgen_cli.errors import CelebgenError, UsageError
-from celebgen_cli.files import atomic_write_bytes
+from celebgen_cli.files import MARK, atomic_write_bytes
 
 
 def encode_png(pixels: np.ndarray, parameters: str | None = None, metadata: Mapping[str, Any] | None = None) -> bytes:
@@ -73,7 +73,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         with Image.open(path) as image:
             text = image.info.get("celebgen")
-            packet, comment = image.info.get("xmp"), image.info.get("comment")
+            packet, comment = image.info.get("xmp"), image.info.get("comment") if image.format == "GIF" else None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CelebgenError(f"{path} cannot be read as an image: {reason}") from error
@@ -81,9 +81,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
         text = html.unescape(found[1].decode("utf-8", "replace"))
     elif text is None and isinstance(comment, bytes):
         text = comment.decode("ascii", "replace")
+        if text.startswith(MARK):
+            return {"gif": True, "mark": text}
     try:
         metadata = json.loads(text or "")
-        if not isinstance(metadata, dict):
+        if not isinstance(metadata, dict) or (comment is not None and "celebgen" not in metadata):
             raise ValueError
     except (ValueError, RecursionError) as error:
         raise CelebgenError(f"{path} has no celebgen metadata; it was not made by `celebgen sample`") from error

@@ -262,6 +262,8 @@ class Model:
         """
         if images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3):
             raise UsageError(f"{self.name} takes pictures [N, {self.size}, {self.size}, 3], not {list(images.shape)}")
+        if images.dtype != np.uint8:
+            raise UsageError(f"{self.name} takes pictures of uint8, 0 to 255, not {images.dtype}")
         check_batch_size(batch_size)
         size, nothing = self.cvae.config.latent_size, self._features([""])
         empty = torch.empty((0, self.cvae.config.latent_channels, size, size), device=self.device)

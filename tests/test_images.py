@@ -33,6 +33,14 @@ def test_without_metadata(tmp_path: Path) -> None:
         read_metadata(tmp_path / "plain.png")
 
 
+@pytest.mark.parametrize(("form", "comment"), [("GIF", b'{"hello": 1}'), ("JPEG", b'{"prompt": "x", "seed": 1}')])
+def test_comments_of_others(tmp_path: Path, form: str, comment: bytes) -> None:
+    path = tmp_path / f"x.{form.lower()}"
+    Image.fromarray(PIXELS[0]).save(path, form, comment=comment)
+    with pytest.raises(CelebgenError, match="has no celebgen metadata"):
+        read_metadata(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"text", encode_png(PIXELS[0])[:20]])
 def test_what_is_no_image(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.png").write_bytes(content)

@@ -280,6 +280,8 @@ def test_reconstruction_is_without_text(model: Model) -> None:
     assert model.reconstruct(images[:0]).shape == (0, 32, 32, 3)
     with pytest.raises(UsageError, match=r"takes pictures"):
         model.reconstruct(images[:, :16])
+    with pytest.raises(UsageError, match="takes pictures of uint8, 0 to 255, not float64"):
+        model.reconstruct(images / 255)
 
 
 def test_encode_and_decode_are_the_two_halves(model: Model) -> None:

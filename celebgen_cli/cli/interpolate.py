@@ -80,17 +80,18 @@ def interpolate(
         )  # fmt: skip
     drawn = {"read_as": [first.text, last.text], "read_negative": [first.negative, last.negative]}
     what = {
-        "from": start, "to": end, **(drawn if first.changed or last.changed else {}), "seeds": list(seeds), **settings,
+        "from": start, "to": end, **(drawn if first.changed or last.changed else {}), "seeds": list(seeds),
+        "read": read, **settings, "frames": frames,
     }  # fmt: skip
+    said = [described(painter, "interpolate", {**what, "share": share}) for share in shares]
     for i, single in enumerate(singles):
-        metadata = described(painter, "interpolate", {**what, "frames": frames, "share": shares[i]})
         text = beginning_of(f"{start} -> {end} ({shares[i]:.3f})", "", settings)
-        write_picture(single, faces[i], metadata, f"{text}, Seed: {seed}", force)
-    whole = described(painter, "interpolate", {**what, "frames": frames, "back": back})
+        write_picture(single, faces[i], said[i], f"{text}, Seed: {seed}", force)
+    whole = described(painter, "interpolate", {**what, "seconds": seconds, "back": back})
     write_gif(path, faces, seconds, back, whole, force)
     for i, single in enumerate(singles):
         if json:
-            print_json({"path": str(single), **described(painter, "interpolate", {**what, "share": shares[i]})})
+            print_json({"path": str(single), **said[i]})
         else:
             print_path(single)
     if json:

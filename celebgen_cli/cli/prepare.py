@@ -66,13 +66,11 @@ def prepare(
 
     if crop is not None and already is not None:
         raise UsageError("--crop cuts the images and --already says that they are cut; give one of them")
-    if annotations is None and (annotations := _beside(sources[0])) is not None and not quiet:
-        common.say(f"The annotations are those in {annotations}.")
     with common.progress("prepare", quiet=quiet) as update:
         report = work.prepare(
             sources,
             output,
-            annotations=annotations,
+            annotations=annotations or _beside(sources[0]),
             size=size,
             crop=crop,
             already=already,

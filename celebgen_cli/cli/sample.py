@@ -296,6 +296,8 @@ def _draw(
             raise UsageError(f"{sheet.option} and -o both name {sheet.path}; give the sheet another name")
     known = survey(generator, jobs(), place) if repeatable else None
     for sheet in sheets:
+        if known is not None and os.path.abspath(sheet.path) in known.paths:
+            raise UsageError(f"{sheet.option} names {sheet.path}, where a face goes; give the sheet another name")
         sheet.check(None if known is None else known.digest)
     words = Notes(generator, quiet)
     stream = jobs() if repeatable else itertools.chain([first], stream)

@@ -44,11 +44,13 @@ def vary(
     from celebgen_cli.images import grid as sheet_of
     from celebgen_cli.pipeline import load_model
     from celebgen_cli.sampling.jobs import Job, again, beginning_of, metadata_of, reading, resolve
-    from celebgen_cli.sampling.outputs import slug
+    from celebgen_cli.sampling.outputs import Place, slug
     from celebgen_cli.sampling.settings import Seeds, check_path
 
     if not 0 <= amount <= 1:
         raise UsageError(f"--amount must be from 0 to 1, not {amount}")
+    if Place.parsed(output).kind != "folder":
+        raise UsageError(f"-o {output} names no folder; give the neighbours a folder, whose names tell their seeds")
     made = again(image)
     assert made.entry.seeds is not None
     own, prompt = next(iter(made.entry.seeds)), made.entry.prompt
@@ -86,8 +88,9 @@ def vary(
 
         shown = read_pixels(image)
         everything = np.concatenate([shown[None], faces]) if shown.shape == faces.shape[1:] else faces
-        atomic_write_bytes(sheet, encode_png(sheet_of(everything)), new=not force)
+        shows = {"grid": True, "faces": len(everything)}
+        atomic_write_bytes(sheet, encode_png(sheet_of(everything), None, shows), new=not force)
         if json:
-            print_json({"path": str(sheet), "grid": True, "faces": len(everything)})
+            print_json({"path": str(sheet), **shows})
         else:
             print_path(sheet)

@@ -149,6 +149,8 @@ def prepare(
     _check_avif(_suffixes(chosen.items))
     for sentence in chosen.sentences:
         announce(sentence)
+    if annotations is not None:
+        announce(f"The annotations are those in {annotations}.")
     needed = len(chosen) * size * size * 3
     announce(f"{counted(len(chosen), 'image')} of {size} px: {needed / 2**20:,.0f} MiB in {out}.")
 

@@ -37,10 +37,13 @@ _WORN = (
 )
 _COLOR = "(?:gr[ae]y|blonde?|black|brown|brunette)"
 _BODY = "(?:man|woman|person|girl|boy|guy|lady|face)"
+_WHOM, _YEARS = r"(?:him|her|them|it)\b", r"(?: (?:by )?\d+ years)?"
+_AS_A_WHOLE = r"(?= (?:face|man|woman|person|girl|boy|cheeks|body)\b|\s*(?:$|[,.;]|(?:and|but|with|or)\b))"
 _FEATURES = tuple((rf"(?:{more}) (?:{noun})|(?:{noun}) (?:look |be )?(?:{more})\b", said) for more, noun, said in (
-    ("bigger|larger|wider|broader", "nose", "big nose"), ("smaller|narrower|slimmer", "nose", "not a big nose"),
-    ("pointier|sharper", "nose", "pointy nose"), ("fuller|bigger|larger|plumper|thicker", "lips", "big lips"),
+    ("bigger|larger|wider|broader", "nose", "big nose"), ("smaller|narrower|slimmer|thinner", "nose", "not a big nose"),
+    ("pointier|sharper", "nose", "pointy nose"), ("fuller|bigger|larger|plumper|thicker|fatter", "lips", "big lips"),
     ("thinner|smaller", "lips", "not big lips"), ("bushier|thicker|fuller", "(?:eye)?brows", "bushy eyebrows"),
+    ("thinner|finer", "(?:eye)?brows", "not bushy eyebrows"),
     ("narrower|smaller", "eyes", "narrow eyes"), ("higher", "cheekbones", "high cheekbones"),
     ("rosier|redder|pinker", "cheeks", "rosy cheeks"), ("paler|lighter|whiter", "skin", "pale skin"),
     ("curlier|wavier", "hair", "curly hair"), ("straighter", "hair", "straight hair"),
@@ -49,11 +52,17 @@ _FEATURES = tuple((rf"(?:{more}) (?:{noun})|(?:{noun}) (?:look |be )?(?:{more})\
 _ORDERS = tuple((re.compile(rf"\b(?:{order})", re.IGNORECASE), description) for order, description in (
     (r"make[- ]up\b", "makeup"),
     *_FEATURES,
-    (r"blonder\b", "blond"), (r"paler\b", "pale skin"), (r"(?:chubb|fatt|heav)ier\b|fatter\b", "chubby"),
-    (r"(?:thinner|slimmer|leaner|skinnier)\b", "not chubby"), (r"happier\b", "happy"), (r"sadder\b", "sad"),
+    (r"blonder\b", "blond"), (r"paler\b", "pale skin"), (r"happier\b", "happy"), (r"sadder\b", "sad"),
+    (rf"(?:(?:chubb|fatt|heav)ier|fatter){_AS_A_WHOLE}", "chubby"), (r"heavier (?=make|lip|beard)", ""),
+    (rf"(?:thinner|slimmer|leaner|skinnier){_AS_A_WHOLE}", "not chubby"),
     (rf"straighten (?:{_OF})?hair\b", "straight hair"), (rf"(?:curl|perm) (?:{_OF})?hair\b", "curly hair"),
-    (r"(?<!\bold )(?<!\bof )age (?:(?:him|her|them|it)\b(?: (?:by )?\d+ years)?|(?:by )?\d+ years)", "with old"),
-    (r"(?:de-?age|rejuvenate)(?: (?:him|her|them|it))?(?!\w)", "with young"),
+    (rf"tie (?=(?:{_OF})?hair\b)", ""),
+    (rf"(?:de-?age|rejuvenate)(?: {_WHOM})?{_YEARS}|(?:lower|reduce|decrease) (?:{_OF})?age\b{_YEARS}|"
+     rf"revers(?:e|ing) (?:the |his |her )?age?ing|(?<!-)age {_WHOM} (?:down|back|backwards?)\b(?: to \d+|{_YEARS})",
+     "with young"),
+    (rf"(?<!-)(?<!\bold )(?<!\bof )age (?:{_WHOM}{_YEARS}|by \d+ years)", "with old"),
+    (rf"(?:fewer|less|reduce|smooth(?: out)?|soften) (?:{_OF})?wrinkles\b", "without wrinkles"),
+    (rf"(?:swap|exchange|trade|switch) (?:{_OF})?{_COLOR}(?: hair)? (?:for|with) ({_COLOR})\b(?: hair)?", r"\1 hair"),
     (r"(?:sharpen|unblur|deblur)\b(?: (?:the|this) (?:photo|picture|image))?", "sharp photo"),
     # an order that is not to be followed asks for nothing
     (r"(?:do not|don['’]?t|never) "
@@ -101,8 +110,12 @@ _OTHER_SEX = re.compile(
 )
 SHADES = ("Blond_Hair", "Brown_Hair", "Black_Hair")
 """Colours of hair, each one darker than the one before."""
+_ABIT = r"(?:(?:much|far|a bit|a little|slightly|somewhat|even) )?"
 _SHADED = tuple(
-    (shades, re.compile(rf"\b(?:{more} (?:{_OF})?hair|(?:{_OF})?hair {more}|{verb} (?:{_OF})?hair)\b", re.IGNORECASE))
+    (shades, re.compile(
+        rf"\b(?:{more} (?:{_OF})?(\w+ )?hair|(?:{_OF})?hair (?:is |should be |look |looks )?{_ABIT}{more}|"
+        rf"{verb} (?:{_OF})?(?:\w+ )?hair)\b", re.IGNORECASE,
+    ))
     for shades, more, verb in ((("blond", "brown", "black"), "darker", "darken"),
                                (("black", "brown", "blond"), "lighter", "lighten"))
 )  # fmt: skip
@@ -198,7 +211,7 @@ def of_this_face(prompt: str, sure: np.ndarray) -> str:
     shown = max(SHADES, key=lambda name: sure[INDEX[name]])
     for (shades, order), colours in zip(_SHADED, (SHADES, SHADES[::-1]), strict=True):
         at = min(colours.index(shown) + 1, len(colours) - 1)
-        prompt = order.sub(f"{shades[at]} hair", prompt)
+        prompt = order.sub(lambda found, shade=shades[at]: f"{shade} {found[1] or ''}hair", prompt)
     return prompt
 
 

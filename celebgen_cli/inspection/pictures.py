@@ -8,15 +8,16 @@ from celebgen_cli.files import read_json
 from celebgen_cli.inspection.report import Report, command, settings
 from celebgen_cli.models.registry import BOX
 
+SHEETS = {"grid": "sheet", "plot": "plot", "gif": "animation"}
+"""What shows no single face, by the key of its metadata."""
 _SHOWN = ("prompt", "negative", "seed", "size", "precision", "model", "model_sha256", "celebgen")
 
 
 def inspect(picture: Path, metadata: Mapping[str, Any]) -> Report:
     """What the metadata of a picture say."""
-    if metadata.get("grid") or metadata.get("plot"):
-        what = "sheet" if metadata.get("grid") else "plot"
+    if what := next((what for key, what in SHEETS.items() if metadata.get(key)), None):
         report = Report(f"{picture}: {what} by celebgen")
-        report.section("What it is").add("shows", settings(metadata, ("grid", "mark")))
+        report.section("What it is").add("shows", settings(metadata, (*SHEETS, "mark")))
         return report
     kind = next((k for k in ("edit", "interpolate", "vary") if isinstance(metadata.get(k), dict)), "sample")
     done = metadata if kind == "sample" else {**metadata[kind], **{k: metadata[k] for k in metadata if k != kind}}
@@ -51,8 +52,11 @@ def _again(picture: Path, kind: str, done: Mapping[str, Any]) -> str | None:
     if kind == "interpolate":
         seeds = dict(zip(("seed", "end-seed"), done.get("seeds") or (), strict=False))
         ends = done.get("from", "FROM"), done.get("to", "TO")
-        how = _options({**done, **seeds}, ("seed", "end-seed", "frames", "steps", "guidance"))
-        return command("celebgen", "interpolate", *ends, *how, "-o", "way.gif", "--pngs", "way", *of)
+        how = _options({**done, **seeds}, ("seed", "end-seed", "frames", "steps", "guidance", "seconds"))
+        how += ["--no-read"] if done.get("read") is False else []
+        how += ["--back"] if done.get("back") else []
+        how += ["-o", "way.gif", *([] if picture.suffix.lower() == ".gif" else ["--pngs", "way"])]
+        return command("celebgen", "interpolate", *ends, *how, *of)
     if kind == "vary":
         return command("celebgen", "vary", "FACE.png", "-n", 1, *_options(done, ("amount", "seed")), *of)
     how = _options(done, ("strength", "method", "steps", "guidance", "seed"))

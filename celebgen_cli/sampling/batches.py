@@ -1,6 +1,7 @@
 """Drawing jobs in batches as they come, and writing each face at once: an interrupted call keeps what it has."""
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -42,10 +43,11 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a call's jobs before they are drawn: how many, and the digest of their metadata."""
+    """What is known of a call's jobs before they are drawn: how many, the digest of their metadata, their files."""
 
     count: int
     digest: str
+    paths: frozenset[str] = frozenset()  # absolute
 
 
 def survey(model: Any, jobs: Iterable[Job], place: Place) -> Survey | None:
@@ -56,7 +58,7 @@ def survey(model: Any, jobs: Iterable[Job], place: Place) -> Survey | None:
     Raises:
         CelebgenError: a setting is wrong, or a place is taken.
     """
-    digest, count = Digest(), 0
+    digest, count, paths = Digest(), 0, set[str]()
     for job in jobs:
         if count == SURVEYED:
             place.forget()
@@ -64,8 +66,10 @@ def survey(model: Any, jobs: Iterable[Job], place: Place) -> Survey | None:
         planned = _planned(model, job, place)
         digest.add(planned.metadata)
         count += 1
+        if planned.path is not None:
+            paths.add(os.path.abspath(planned.path))
     place.forget()
-    return Survey(count, digest.hex)
+    return Survey(count, digest.hex, frozenset(paths))
 
 
 def single(jobs: Iterable[Job], option: str) -> list[Job]:

@@ -143,10 +143,13 @@ def again(path: Path) -> Again:
         CelebgenError: it was not made by `celebgen sample`, or says too little.
     """
     from celebgen_cli.images import read_metadata
+    from celebgen_cli.inspection.pictures import SHEETS
 
     found = read_metadata(path)
     if kind := next((name for name in ("edit", "interpolate", "vary") if name in found), None):
         raise CelebgenError(f"{path} was made by `celebgen {kind}`, not by `celebgen sample`, so it is not drawn again")
+    if any(found.get(key) for key in SHEETS):
+        raise CelebgenError(f"{path} is a sheet of faces, not a single one, so it is not drawn again")
     try:
         prompt, seeds = check_prompt(found.get("prompt")), read_seeds({"seed": found.get("seed")})
         if seeds is None:

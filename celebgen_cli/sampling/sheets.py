@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from celebgen_cli.errors import UsageError
-from celebgen_cli.files import atomic_path, atomic_write_bytes
+from celebgen_cli.files import MARK, atomic_path, atomic_write_bytes
 from celebgen_cli.sampling.batches import Drawn
 from celebgen_cli.sampling.jobs import Digest, parameters_of
 from celebgen_cli.sampling.settings import check_path
 
-_MARK = "celebgen-jobs:"
 _FRAME, _LAST = 120, 1800  # milliseconds of a frame of the animation, and of its last one
 
 
@@ -60,7 +59,7 @@ class Sheet:
             return
         if self.path.is_dir():
             raise UsageError(f"{self.path} is a folder; give {self.option} the name of a file")
-        if (_MARK + (digest or "")).encode() not in self.path.read_bytes():
+        if (MARK + (digest or "")).encode() not in self.path.read_bytes():
             raise UsageError(f"{self.path} exists and shows something else; add --force to overwrite it")
 
     def add(self, drawn: Drawn) -> None:
@@ -78,7 +77,7 @@ class Sheet:
 
     @property
     def mark(self) -> str:
-        return _MARK + self._digest.hex
+        return MARK + self._digest.hex
 
     def abandon(self) -> None:
         """Leave nothing behind."""

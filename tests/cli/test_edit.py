@@ -120,6 +120,8 @@ def test_interpolate_writes_a_gif_and_its_frames(here: Path, chain: Chain) -> No
     said = invoke("info", "morph.gif").stdout
     assert "way by celebgen interpolate" in said
     assert "--frames 5" in " ".join(said.split())
+    assert "--back -o way.gif --model" in " ".join(said.split())
+    assert "was made by `celebgen interpolate`" in one_sentence(invoke("sample", "--from", "morph.gif"), 1)
 
 
 def test_interpolate_reads_prompts_as_sample_does(here: Path, chain: Chain) -> None:
@@ -135,7 +137,12 @@ def test_interpolate_reads_prompts_as_sample_does(here: Path, chain: Chain) -> N
     assert made["read_negative"] == ["blond hair", ""]
     out = run(chain, "interpolate", *words, "--frames", 2, "--no-read", "--pngs", "plain", "-o", "plain.gif")
     assert "is drawn as" not in out.stderr
-    assert "read_as" not in read_metadata(Path("plain", "frame_0000.png"))["interpolate"]
+    plain = read_metadata(Path("plain", "frame_0000.png"))
+    assert "read_as" not in plain["interpolate"]
+    assert "--no-read" in invoke("info", "plain.gif").stdout
+    out = run(chain, "interpolate", *words, "--frames", 2, "--no-read", "--pngs", "plain", "-o", "plain.gif", "--force",
+              "--json")  # fmt: skip
+    assert json.loads(out.stdout.splitlines()[0]) == {"path": str(Path("plain", "frame_0000.png")), **plain}
 
 
 def test_vary_by_amount_0_is_the_picture_itself(here: Path, chain: Chain) -> None:
@@ -143,6 +150,10 @@ def test_vary_by_amount_0_is_the_picture_itself(here: Path, chain: Chain) -> Non
     picture = run(chain, *words).stdout.strip()
     out = run(chain, "vary", picture, "-n", 3, "--amount", 0, "-o", "near", "--grid", "sheet.png")
     *faces, sheet = map(Path, out.stdout.splitlines())
+    assert "sheet by celebgen" in invoke("info", sheet).stdout
+    assert "is a sheet of faces" in one_sentence(invoke("sample", "--from", sheet), 1)
+    for place in ("near/{seed}.png", "face.webp"):
+        assert "names no folder" in one_sentence(invoke("vary", picture, "-o", place, "--model", chain.model), 2)
     assert [p.name for p in faces] == [f"0000-1-old-man_0_{seed}.png" for seed in (0, 2, 3)]  # 1 is the face's own
     for path in faces:
         assert np.abs(read_pixels(path).astype(int) - read_pixels(Path(picture))).max() <= 1

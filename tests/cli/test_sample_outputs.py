@@ -135,7 +135,7 @@ def test_another_model_is_a_warning(here: Path, model_folder: Path) -> None:
         ({"seed": 1}, "does not say how to draw it again: a prompt must be text"),
         ({"prompt": "man", "seed": -3}, "seed must be at least 0"),
         ({"prompt": "man", "seed": 1, "steps": "many"}, "steps must be a whole number"),
-        ({"grid": True}, "does not say how to draw it again"),
+        ({"grid": True}, "is a sheet of faces"),
         (None, "has no celebgen metadata"),
     ],
 )
@@ -153,6 +153,8 @@ def test_sheets(here: Path, model_folder: Path) -> None:
     rows = [json.loads(line) for line in paths(*words, *sheets)]
     assert [row["path"] for row in rows[4:]] == ["a.png", "a.gif", "a.html"]
     assert all(row["faces"] == 4 for row in rows[4:])
+    assert "animation by celebgen" in invoke("info", "a.gif").stdout
+    assert "is a sheet of faces" in one_sentence(invoke("sample", "--from", "a.gif"), 1)
     with Image.open("a.gif") as gif:
         assert (gif.n_frames, gif.size) == (4, (2 * 34 - 2, 2 * 34 - 2))  # type: ignore[attr-defined]
         gif.seek(3)
@@ -351,3 +353,11 @@ def test_a_file_of_another_process_stays(
         assert out.stdout == f"{Path('faces', '0000_0_man-1.png')}\n" and pixels("faces/0000_0_man-1.png").any()
     assert Path("faces/0000_0_man.png").read_bytes() == Path("one.png").read_bytes() == b"of another process"
     assert invoke(*words, "--force").exit_code == 0
+
+
+def test_a_sheet_takes_no_faces_place(here: Path, model_folder: Path) -> None:
+    words = ("sample", "old man", "-n", 2, "--steps", 2, "--model", model_folder, "-q", "--force")
+    for place, sheet in (("{seed}.png", "0.png"), ("faces", "faces/0001_1_old-man.png")):
+        said = one_sentence(invoke(*words, "-o", place, "--grid", sheet), 2)
+        assert said.endswith(f"--grid names {sheet}, where a face goes; give the sheet another name")
+    assert not list(here.rglob("*.png"))

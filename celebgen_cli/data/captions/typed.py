@@ -17,28 +17,34 @@ from celebgen_cli.data.captions.grammar import prompt_for
 from celebgen_cli.data.captions.lexicon import lexicon
 from celebgen_cli.data.captions.reading import read_caption
 
-_YEARS, _AGED = r"(?:[- ]?years?[- ]old|[- ]?y/?o)", r"\s*,?\s*(?<!-)age[d:]? "
+_YEARS, _AGED = r"(?:[- ]?(?:years?|yrs?\.?)[- ]old|[- ]?y/?o)", r"\s*,?\s*(?<!-)age[d:]? "
 _DECADE = r"\s*,?\s*in (?:his|her|their) (?:early |mid[- ]?|late )?"
-_YOUNG, _OLD = r"(?:[12]?\d|3[0-5])", r"(?:5[5-9]|[6-9]\d|1[01]\d)"  # our choice: CelebA has no ages
+_ONES = "(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?"
+_RANGE = r"(?:\d\d ?(?:-|–|to) ?)?"  # "20-30 year old": the second number counts
+# where young ends and old begins is our choice: CelebA has no ages
+_YOUNG = rf"{_RANGE}(?:[12]?\d|3[0-5]|ten|eleven|twelve|\w+teen|twenty{_ONES}|thirty)"
+_OLD = rf"{_RANGE}(?:5[5-9]|[6-9]\d|1[01]\d|(?:sixty|seventy|eighty|ninety){_ONES})"
+_NUMBER = rf"{_RANGE}(?:\d+|(?:thirty|forty|fifty){_ONES})"
 _WORN = (
     "(?:(?:eye)?glasses|hat|cap|make-?up|lipstick|beard|m(?:o)?ustache|goatee|earrings|necklace|tie|necktie|bangs|smile)"
 )
 _SOMEBODY = r"(?= (?:(?:wo)?man|person|lady|guy|gentleman|face)\b)"
 _HAIR = "(?:black|brown|blonde?|gr[ae]y|straight|wavy|curly)"
-_UNDENIED = "".join(rf"(?<!\b{denial} )" for denial in ("not", "no", "without a", "without", "never")) + r"(?<!n['’]t )"
+_DENIALS = ("not", "no", "nor", "without a", "without", "never")
+_UNDENIED = "".join(rf"(?<!\b{denial} )" for denial in _DENIALS) + r"(?<!n['’]t )"
 _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typed, said in (
     (rf"an {_YOUNG}{_YEARS}", "a young"),  # before "years old" is taken for old
     (rf"(?:(?<!-)aged )?{_YOUNG}{_YEARS}", "young"),
     (rf"a {_OLD}{_YEARS}", "an old"),
     (rf"(?:(?<!-)aged )?{_OLD}{_YEARS}", "old"),
-    (rf"\s*,\s*\d+{_YEARS}(?=\s*(?:,|$))|(?:(?<!-)aged )?\d+{_YEARS}(?: (?=\w))?", ""),
+    (rf"\s*,\s*{_NUMBER}{_YEARS}(?=\s*(?:,|$))|(?:(?<!-)aged )?{_NUMBER}{_YEARS}(?: (?=\w))?", ""),
     (rf"{_AGED}{_YOUNG}|{_DECADE}(?:20|twentie)['’]?s", ", young"),
     (rf"{_AGED}{_OLD}|{_DECADE}(?:[6-9]0|sixtie|seventie|eightie|ninetie)['’]?s", ", old"),
-    (rf"{_AGED}\d+", ""),
+    (rf"{_AGED}{_NUMBER}\b", ""),
     (rf",\s*{_YOUNG}(?=\s*(?:,|$))", ", young"),  # "male, 30, beard"
     (rf",\s*(?:{_OLD}|[6-9]0['’]?s)(?=\s*(?:,|$))", ", old"),
     (r"wrinkl(?:ed|y)(?= (?:(?:wo)?man|person|lady|guy|face)\b)", "old"),
-    (r"wrinkles(?: on (?:his|her|their) face)?", "an old face"),
+    (r"(?<!few )(?<!fewer )(?<!less )wrinkles(?: on (?:his|her|their) face)?", "an old face"),
     (r"smirking", "smiling"),
     (r"smirk", "grin"),
     (r"(?:an? )?(?:little|minimal|light|subtle|natural(?:-looking)?|(?:hardly|barely) any) make-?up(?: look)?",
@@ -46,18 +52,19 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (r"sun ?glasses|shades(?! of\b)", "eyeglasses"),
     (r"(?:business|sales|sports|police|fire|fisher|noble|states|trades|crafts|camera|spokes|clergy|work)(wo)?m[ae]n",
      r"\1man"),
-    (r"men|males|guys|blokes|dudes|gentlemen|husband|father|dad(?! (?:hat|cap)\b)|daddy", "man"),
-    (r"(?:brother|son|uncle|nephew|boyfriend|bridegroom|groom|king|prince|duke|monk|wizard|waiter)(?!-)", "man"),
+    (r"men|males|guys|blokes|dudes|gentlemen|husband|(?:step-?)?father(?:-in-law)?|dad(?! (?:hat|cap)\b)|daddy", "man"),
+    (r"(?:(?:step-?)?(?:brother|son)(?:-in-law)?|uncle|nephew|boyfriend|bridegroom|groom|king|prince|duke|monk|wizard|"
+     r"waiter)(?!-)", "man"),
     (r"girls", "girl"),
-    (r"women|ladies|females|gals|wife|mother|mom|mum|mommy|mummy", "woman"),
-    (r"(?:sister|daughter|aunt|auntie|niece|girlfriend|bride|queen|princess|duchess|nun|witch|ballerina|housewife)(?!-)",
-     "woman"),
+    (r"women|ladies|females|gals|wife|(?:step-?)?mother(?:-in-law)?|mom|mum|mommy|mummy", "woman"),
+    (r"(?:(?:step-?)?(?:sister|daughter)(?:-in-law)?|aunt|auntie|niece|girlfriend|bride|queen|princess|duchess|nun|witch|"
+     r"ballerina|housewife)(?!-)", "woman"),
     (r"actress(?:es)?|waitress(?:es)?|hostess|stewardess|heroine|goddess", "woman"),
     (r"boys", "boy"),
     (r"(?:baby|teen|kid|child|toddler|infant|adolescent|youngster)(?= (?:girl|boy|(?:wo)?man|actor|star)\b)", "young"),
     (r"smiles(?! of\b)", "smile"),
-    (r"grandmas?|grandmothers?|granny|grannies|nana", "old woman"),
-    (r"grandpas?|grandfathers?|gramps|gran?ddads?", "old man"),
+    (r"(?:great-)*(?:grandmas?|grandmothers?|granny|grannies)|nana", "old woman"),
+    (r"(?:great-)*(?:grandpas?|grandfathers?|gran?ddads?)|gramps", "old man"),
     (r"teenagers?|teens?|adolescents?|youngsters?|kids?|child(?:ren)?|toddlers?|infants?|bab(?:y|ies)(?![- ]faced?)",
      "young person"),
     (r"teenaged?|adolescent", "young"),
@@ -77,9 +84,11 @@ _SYNONYMS = tuple((re.compile(rf"\b(?:{typed})\b", re.IGNORECASE), said) for typ
     (r"mouth is (?=(?:slightly )?open\b)", "mouth "),
     (r"(?:(?:who )?is )?(?:neither young nor old|neither old nor young)", ""),
     (rf"without(?: any)? hair and (?={_WORN}\b)", "bald without "),
-    (rf"({_WORN}): ?(?:no|none|false)", r"without \1"),
-    (r"(smiling|bald|young|old|attractive|blonde?|bearded): ?(?:no|false)", r"not \1"),
-    (rf"({_WORN}|smiling|bald|young|old|attractive|blonde?|bearded): ?(?:yes|true)", r"\1"),
+    (rf"({_WORN})[:=] ?(?:no|none|false|0)", r"without \1"),
+    (r"(smiling|bald|young|old|attractive|blonde?|bearded)[:=] ?(?:no|false|0)", r"not \1"),
+    (rf"({_WORN}|smiling|bald|young|old|attractive|blonde?|bearded)[:=] ?(?:yes|true|1)", r"\1"),
+    (rf"({_WORN}) (?:is |are )?(?:shaved |taken )?(?:off|away|gone|removed)(?!-| (?:the|his|her)\b)", r"without \1"),
+    (r"hairless(?= (?:face|chin|chest|body|arms?)\b)", "smooth"),
     (r"(with|without|no|wearing|any|heavy) make up", r"\1 makeup"),
     (r"hair gr[ae]y\b(?! hair)(?!,? (?:and|but|or)\b)", "gray hair"),
     (r"gr[ae]y (?=(?:man|woman|person|lady|guy|male|female|celebrity)\b)", "gray-haired "),
@@ -96,8 +105,8 @@ _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed
     (r"(?:(?:is|does|do|did|are|has|have|was|were|ca|wo|could|would|should)n['’]?t|cannot|never|neither)\b", "not"),
     (r"nor\b", "or"),
     (r"(?:hardly|barely|scarcely|anything but)(?!\w)", "not"),
+    (rf"({_HAIR}) hair,? (?:instead of|rather than|and not|not) ({_HAIR})\b(?! hair)", r"\1 hair, not \2 hair"),
     (r"(?:instead of|rather than)(?!\w)", "not"),
-    (r",? -(?=[a-z]{3})", " without "),  # as searches have it
     (r"(?:w/o(?:ut)?|minus|lacking|lacks|sans|devoid of|free of)(?!\w)", "without"),
     (r"non (?=(?:smiling|bald|blonde?|bearded|young|old|attractive)\b)", "not "),
     (r"non(?:-|(?=smil|attract|beard))(?=[a-z]{4})|un(?=bearded|attractive)", "not "),
@@ -112,6 +121,10 @@ _NEGATORS = tuple((re.compile(rf"\b(?:{typed})", re.IGNORECASE), said) for typed
     (r"not clean[- ]shaven", "bearded"),
     (r"(?:without|no)(?: any)?(?: the)? hair (?:on|from) (?:his|her|the) (?:face|chin)\b", "no facial hair"),
 ))  # fmt: skip
+_NEGATORS += tuple(  # as searches have it
+    (re.compile(rf"(?:^|(?<=[\s,])){sign}(?=[a-z]{{3}})", re.IGNORECASE), said)
+    for sign, said in (("-", "without "), (r"\+", "with "))
+)
 # a denial; what ends it, unless it is part of what is denied ("not wearing a hat"); a comma; "and" and "or"
 _MARK = re.compile(
     r"\b(without|not|no)\b"
