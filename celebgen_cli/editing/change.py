@@ -211,7 +211,7 @@ def of_this_face(prompt: str, sure: np.ndarray) -> str:
     shown = max(SHADES, key=lambda name: sure[INDEX[name]])
     for (shades, order), colours in zip(_SHADED, (SHADES, SHADES[::-1]), strict=True):
         at = min(colours.index(shown) + 1, len(colours) - 1)
-        prompt = order.sub(lambda found, shade=shades[at]: f"{shade} {found[1] or ''}hair", prompt)
+        prompt = order.sub(rf"{shades[at]} \1hair", prompt)
     return prompt
 
 
