@@ -57,14 +57,14 @@ def test_sigterm_leaves_whole_pictures_alone(here: Path, model_folder: Path, mon
 
 
 def test_stdout_carries_paths_only(here: Path, model_folder: Path) -> None:
-    out = invoke("sample", "old zebra", "man", "-n", 2, "--seed", 7, "--model", model_folder, "-o", "faces")
+    out = invoke("sample", "young zebra", "man", "-n", 2, "--seed", 7, "--model", model_folder, "-o", "faces")
     assert out.exit_code == 0, out.stderr
-    names = ["0000_7_old-zebra", "0001_8_old-zebra", "0002_7_man", "0003_8_man"]
+    names = ["0000_7_young-zebra", "0001_8_young-zebra", "0002_7_man", "0003_8_man"]
     assert out.stdout.splitlines() == [str(Path("faces", f"{name}.png")) for name in names]
     assert all(Path(line).is_file() for line in out.stdout.splitlines())
-    assert out.stderr == "warning: the text encoder never saw 'zebra' in 'old zebra'\n"
+    assert out.stderr == "warning: the text encoder never saw 'zebra' in 'young zebra'\n"
     assert sorted(p.name for p in here.iterdir()) == ["faces"]
-    quiet = invoke("sample", "old zebra", "--quiet", "--model", model_folder, "-o", "faces")
+    quiet = invoke("sample", "young zebra", "--quiet", "--model", model_folder, "-o", "faces")
     assert quiet.stderr == ""
 
 

@@ -7,7 +7,7 @@ Captions name what is there first and deny last, deny some things only, and know
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -134,13 +134,12 @@ _MARK = re.compile(
     r"|(,)|\b(and|or)\b",
     re.IGNORECASE,
 )
-_VERY_OLD = re.compile(
-    r"\b(?:grand?(?:ma|pa|mother|father|dad)s?|granny|grannies|nana|gramps|"
-    rf"((?:very|really|extremely) old{_SOMEBODY})|ancient{_SOMEBODY}|"
-    rf"(?:6[5-9]|[7-9]\d|1[01]\d){_YEARS}|{_DECADE}(?:[7-9]0['’]?s|seventies|eighties|nineties))(?![\w-])",
-    re.IGNORECASE,
+_OLD_PERSON = re.compile(
+    r"\b(?:old(?!-| (?:face|photo|picture|image|film|portrait)\b)|elderly|senior citizen)\b", re.IGNORECASE
 )
-_OF_HAIR = re.compile(r"hair|\bbald|brunette|blond|shaven|\bgr[ae]y", re.IGNORECASE)
+_OF_HAIR = re.compile(
+    r"\b(?:hat|cap|hood|turban|scarf|helmet|fringe|bangs)\b|hair|\bbald|brunette|blond|shaven|\bgr[ae]y", re.IGNORECASE
+)
 _ARTICLE = re.compile(r"\ban? ((?:wo)?man|old|young|serious|chubby|boy|girl|smile|eyeglasses)\b", re.IGNORECASE)
 _FILLERS = frozenset(("a", "an", "the", "any", "really", "actually", "just", "even", "such"))
 """Words between a denial and what it denies."""
@@ -186,11 +185,13 @@ def read_prompt(prompt: str, negative: str = "", known: Callable[[str], bool] = 
     named, orderly = _read(understood)
     facts = {ATTRIBUTES[i]: bool(named[i] > 0) for i in np.flatnonzero(named)}
     never = [name for name, present in facts.items() if not present and not _deniable(name)]
-    text = plain
+    text = _visibly_old(plain, facts)
     if facts and (never or not orderly or not usual or not np.array_equal(named, read_caption(understood))):
         his, her = (bool(pronoun.search(prompt)) for pronoun in _SEXES)
         if his != her:  # the words around the pronoun are gone
             facts.setdefault("Male", his)
+        if text != plain:
+            facts["Gray_Hair"] = True
         text = _denying_last({name: present for name, present in facts.items() if name not in never})
         away = ", ".join([*([away] if away else []), *(lexicon().present[INDEX[name]].canonical[1] for name in never)])
     return Typed(text, away, plain, (text, away) != (prompt, negative))
@@ -202,9 +203,6 @@ def plain_words(text: str, known: Callable[[str], bool] = lambda words: False) -
     known: as for `read_prompt`.
     """
     plain = _replaced(_NEGATORS, _HAIRLESS.sub(_bald, _replaced(_SYNONYMS, text, known))).removeprefix(", ")
-    aged = any(found[1] or not known(found[0]) for found in _VERY_OLD.finditer(text))
-    if aged and not _OF_HAIR.search(text):
-        plain = _with_gray_hair(plain)
     return text if plain == text else _ARTICLE.sub(_article, plain)
 
 
@@ -216,13 +214,16 @@ def read_typed(text: str) -> np.ndarray:
     return _read(plain_words(text))[0]
 
 
-def _with_gray_hair(plain: str) -> str:
-    """A text of somebody very old, unless that is denied: "old" alone draws any whom CelebA does not call young."""
+def _visibly_old(plain: str, facts: Mapping[str, bool]) -> str:
+    """The text of somebody old, with gray hair before all that it denies; as it is where it says anything of hair.
+
+    CelebA calls many of forty not young, so "old man" alone draws as many who do not look it.
+    """
     denial = next((mark.start() for mark in _MARK.finditer(plain) if mark[1]), len(plain))
-    there = re.sub(r"(?:[ ,]+(?:who|that|is|are|has|have|but|and|with))*[ .,;]*$", "", plain[:denial])
-    lacking = plain[denial:]
-    if not re.search(r"\bold\b", there):
+    there, lacking = plain[:denial], plain[denial:]
+    if facts.get("Young", True) or not _OLD_PERSON.search(there) or _OF_HAIR.search(plain):
         return plain
+    there = re.sub(r"(?:[ ,]+(?:who|that|is|are|has|have|but|and|with))*[ .,;]*$", "", there)
     return f"{there}, gray hair{', ' if lacking else ''}{lacking}"
 
 
