@@ -140,6 +140,7 @@ _OLD_PERSON = re.compile(
 _OF_HAIR = re.compile(
     r"\b(?:hat|cap|hood|turban|scarf|helmet|fringe|bangs)\b|hair|\bbald|brunette|blond|shaven|\bgr[ae]y", re.IGNORECASE
 )
+_ON_THE_HEAD = ("Wearing_Hat", "Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")
 _ARTICLE = re.compile(r"\ban? ((?:wo)?man|old|young|serious|chubby|boy|girl|smile|eyeglasses)\b", re.IGNORECASE)
 _FILLERS = frozenset(("a", "an", "the", "any", "really", "actually", "just", "even", "such"))
 """Words between a denial and what it denies."""
@@ -221,7 +222,8 @@ def _visibly_old(plain: str, facts: Mapping[str, bool]) -> str:
     """
     denial = next((mark.start() for mark in _MARK.finditer(plain) if mark[1]), len(plain))
     there, lacking = plain[:denial], plain[denial:]
-    if facts.get("Young", True) or not _OLD_PERSON.search(there) or _OF_HAIR.search(plain):
+    of_hair = _OF_HAIR.search(plain) or any(facts.get(name) for name in _ON_THE_HEAD)
+    if of_hair or facts.get("Young", True) or not _OLD_PERSON.search(there):
         return plain
     there = re.sub(r"(?:[ ,]+(?:who|that|is|are|has|have|but|and|with))*[ .,;]*$", "", there)
     return f"{there}, gray hair{', ' if lacking else ''}{lacking}"
