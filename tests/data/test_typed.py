@@ -153,7 +153,8 @@ def test_in_the_captions_words(typed: str, text: str, negative: str) -> None:
      "a woman without earrings, necklace, and lipstick", "a nondescript young man with glasses", "nonchalant woman",
      "portrait without watermark of a smiling woman", "hair in shades of gray, woman", "a dad hat", "a fat nose",
      "not a tall man, smiling", "a king-size hat", "a baby-faced man", "man - beard", "woman, sad eyes",
-     "a man who is not angry", "old man with black hair", "old man wearing a hat", "old man in headgear", "young-looking old man", "older man",
+     "a man who is not angry", "old man with black hair", "old man wearing a hat", "old man in headgear",
+     "young-looking old man", "older man",
      "old photo of a man", "man with fewer wrinkles", "hat off-center"],
 )  # fmt: skip
 def test_what_captions_could_say_stays_as_it_is(text: str) -> None:
