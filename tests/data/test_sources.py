@@ -96,7 +96,7 @@ def test_damage_in_other_methods_is_a_bad_image(tmp_path: Path, method: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("place", "value"), [(8, b"\0\x08\0\0"), (46, b"\xff\xfe.png"), (6, b"\x49\0")], ids=["utf-8", "name", "version"]
+    ("place", "value"), [(46, b"\xff\xfe.png"), (6, b"\x49\0")], ids=["name", "version"]
 )
 def test_lists_of_files_that_nobody_can_read(tmp_path: Path, place: int, value: bytes) -> None:
     path = tmp_path / "images.zip"
@@ -107,10 +107,8 @@ def test_lists_of_files_that_nobody_can_read(tmp_path: Path, place: int, value: 
     data[at + 8 : at + 10] = b"\0\x08"  # names are UTF-8
     data[at + place : at + place + len(value)] = value
     path.write_bytes(bytes(data))
-    try:
-        assert list_images(path)
-    except CelebgenError as error:
-        assert "cut off or damaged" in str(error) and "\n" not in str(error)
+    with pytest.raises(CelebgenError, match=r"^the archive .* is cut off or damaged \(.*\); get it again$"):
+        list_images(path)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
